@@ -1,0 +1,69 @@
+# Two commands set everything up on a machine with Python >= 3.11: `make ask` and `make test`.
+#
+#   make ask                 install the base into .venv, ask a worked example
+#   make ask Q="7 * 8 + 1?"  ask yours
+#   make test                install what the tests need, run them
+#   make check               ruff, types, promise tests
+#   make lint                let ruff mend what it can
+#   make docs                rewrite the generated parts of the documentation
+#   make parity              build llama.cpp and compare with it (minutes)
+
+Q ?= What is 17 * 23?
+export Q
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# Editable: Python files are live; only these call for a new install.
+BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+EXTRA = $(BIN)/python -c 'import sys, tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"]))'
+
+.PHONY: ask test check lint docs parity clean
+
+ask: $(VENV)/.base
+	@$(BIN)/ponder ask "$$Q"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/promises
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+parity: $(VENV)/.parity
+	$(BIN)/python -m pytest -m slow tests/parity
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "Ponder needs Python 3.11 or newer, and none was found on PATH. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.python $(BUILT_FROM)
+	@echo "Installing Ponder (about a minute the first time)"
+	@$(PIP) -e .
+	@touch $@
+
+# torch first and alone, so that nothing else chooses its build.
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) torch==2.13.0
+	$(call EXTRA,dev) > $(VENV)/dev.txt && $(PIP) -r $(VENV)/dev.txt
+	@touch $@
+
+$(VENV)/.parity: $(VENV)/.dev
+	$(call EXTRA,parity) > $(VENV)/parity.txt && CMAKE_ARGS="-DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAVA_BUILD=OFF" $(PIP) -r $(VENV)/parity.txt
+	@touch $@
