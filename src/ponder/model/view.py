@@ -1,0 +1,63 @@
+"""model/view: where the keys and values of a forward pass live. Layers pass a view on and never look inside.
+
+Letters: T tokens of all sequences, S sequences, P pages of the longest sequence, L layers, K key/value heads, C head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ATTENTION_CHUNK = 256
+"""Attention is summed in chunks of this many absolute positions, so that its bits depend on nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedView:
+    """Whole sequences side by side, no cache: training and scoring.
+
+    Sequence s owns rows `starts_S1[s]:starts_S1[s + 1]`; its first row is at cache slot 0 and every row sees itself and
+    the rows before it.
+    """
+
+    starts_S1: Any
+    """int32, S + 1 row offsets, from 0 up to T."""
+
+
+@dataclass(slots=True)
+class KVPool:
+    """Keys and values of every layer in pages of `page_len` slots. The op set writes into it; the engine owns the pages."""
+
+    keys: Any
+    """[L, num_pages, K, page_len, C], C-contiguous, of `dtype`; keys are stored after RoPE."""
+    values: Any
+    """Same shape as `keys`."""
+    num_pages: int
+    page_len: int
+    dtype: str = "fp32"
+    """How keys and values are stored; this version knows `fp32` only."""
+
+    @property
+    def bytes_per_page(self) -> int:
+        """Bytes of one page over all layers, keys and values together."""
+        return (int(self.keys.nbytes) + int(self.values.nbytes)) // self.num_pages
+
+
+@dataclass(frozen=True, slots=True)
+class PagedView:
+    """New rows of S sequences whose keys and values live in the pages of a pool: the engine.
+
+    Sequence s owns rows `starts_S1[s]:starts_S1[s + 1]`; row r of it goes to slot `lengths_S[s] + r`, that is to page
+    `pages_SP[s, slot // page_len]`, and sees slots 0 up to its own.
+    """
+
+    pool: KVPool
+    starts_S1: Any
+    """int32, S + 1 row offsets, from 0 up to T."""
+    lengths_S: Any
+    """int32, slots already filled before this step."""
+    pages_SP: Any
+    """int32 page table, padded with −1; it must cover `lengths_S[s]` plus the new rows."""
+
+
+View = PackedView | PagedView
