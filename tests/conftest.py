@@ -16,7 +16,9 @@ os.environ.setdefault("PONDER_DATA", str(Path(__file__).resolve().parents[2] / "
 HAS_NATIVE = importlib.util.find_spec("ponder.model.ops._native") is not None
 HAS_DATA = Path(os.environ["PONDER_DATA"]).is_dir()
 NO_NATIVE = "ponder: no compiled op set here (no C++ compiler at install); its tests are left out"
-NO_DATA = f"ponder: PONDER_DATA is not a folder ({os.environ['PONDER_DATA']}); tests on it are left out"
+NO_DATA = (
+    f"ponder: PONDER_DATA is not a folder ({os.environ['PONDER_DATA']}); tests on it are left out"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

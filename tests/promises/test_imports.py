@@ -52,7 +52,11 @@ def test_bare_import_without_torch_and_without_effects(tmp_path: Path) -> None:
     blocked = {"torch", "transformers", "safetensors", "scipy", "pytest"}
     program = f"NAMES = {light!r}\nBLOCKED = {blocked!r}\n" + PROGRAM
     run = subprocess.run(
-        [sys.executable, "-B", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
@@ -60,7 +64,9 @@ def test_bare_import_without_torch_and_without_effects(tmp_path: Path) -> None:
     assert not run.stderr, f"importing wrote to stderr: {run.stderr}"
     facts = json.loads(lines[0])
     assert facts["touched"] == [], facts["touched"]
-    assert all(facts["same"]), f"environment, folder, filters, SIGINT, logging, hook: {facts['same']}"
+    assert all(facts["same"]), (
+        f"environment, folder, filters, SIGINT, logging, hook: {facts['same']}"
+    )
     assert facts["threads"] == 1, f"importing left {facts['threads']} threads"
     assert not facts["torch"], "torch was imported"
     assert not list(tmp_path.iterdir()), f"importing made {list(tmp_path.iterdir())}"
@@ -69,5 +75,7 @@ def test_bare_import_without_torch_and_without_effects(tmp_path: Path) -> None:
 def test_plain_import_is_light() -> None:
     """`import ponder` alone loads no numpy: the door opens rooms when they are used."""
     program = "import sys, ponder; print(sorted({'numpy', 'torch', 'jinja2', 'tokenizers'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "[]", f"`import ponder` loads {run.stdout.strip()}"

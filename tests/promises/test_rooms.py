@@ -65,7 +65,8 @@ def test_internal_imports_stand_at_the_top_outside_cli() -> None:
     lazy = [
         str(edge)
         for edge in imports()
-        if edge.in_function and not edge.importer.startswith("ponder.cli")
+        if edge.in_function
+        and not edge.importer.startswith("ponder.cli")
         # the door resolves its public names when they are first used
         and edge.importer != "ponder"
     ]

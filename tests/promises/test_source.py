@@ -79,7 +79,9 @@ def test_no_drawers() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
+UNFINISHED = re.compile(
+    r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b"
+)
 INDEX_HOST = re.compile("py" + r"pi\.org|python" + r"hosted\.|index" + r"-url|/sim" + "ple/")
 ABSOLUTE = re.compile(r"""(?<=[\s"'`(=])/([a-z]+)/[\w.]""")
 SYSTEM_FOLDERS = {"tmp", "proc", "dev", "sys", "usr", "bin", "etc", "path", "api", "models"}
