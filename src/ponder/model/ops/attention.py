@@ -1,0 +1,100 @@
+"""model/ops/attention: the definition of attention in numpy, and how rows and pages reach it.
+
+Letters: T rows of a sequence, R rows of a block, P slots, K key/value heads, G query heads that share one, C head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponder.model.ops.scalar import F32, exp32, lane_sum
+from ponder.model.view import ATTENTION_CHUNK, KVPool, PagedView, View
+
+_ROWS = 16
+"""Rows done at a time, aligned to absolute slots: it divides the chunk, so all rows of a block see equally many chunks."""
+
+
+def attend(q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float) -> F32:
+    """Attention of all sequences of a view; writes the pool of a `PagedView` first."""
+    out = np.empty(q_THC.shape, np.float32)
+    starts = [int(start) for start in view.starts_S1]
+    for s, (first, last) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        rows = slice(first, last)
+        if isinstance(view, PagedView):
+            cached = int(view.lengths_S[s])
+            pages = np.asarray(view.pages_SP[s])
+            write_rows(view.pool, layer, pages, cached, k_TKC[rows], v_TKC[rows])
+            k_PKC, v_PKC = read_rows(view.pool, layer, pages, cached + last - first)
+        else:
+            cached, k_PKC, v_PKC = 0, k_TKC[rows], v_TKC[rows]
+        out[rows] = attend_sequence(q_THC[rows], k_PKC, v_PKC, cached, scale)
+    return out
+
+
+def write_rows(
+    pool: KVPool, layer: int, pages: NDArray[Any], first: int, k_TKC: F32, v_TKC: F32
+) -> None:
+    """Rows into slots `first`, `first` + 1, … of the sequence that owns these pages."""
+    slots = np.arange(first, first + len(k_TKC))
+    page, offset = pages[slots // pool.page_len], slots % pool.page_len
+    pool.keys[layer, page, :, offset] = k_TKC
+    pool.values[layer, page, :, offset] = v_TKC
+
+
+def read_rows(pool: KVPool, layer: int, pages: NDArray[Any], length: int) -> tuple[F32, F32]:
+    """(k_PKC, v_PKC) of slots 0 … length − 1."""
+    used = pages[: -(-length // pool.page_len)]
+
+    def gather(stored: NDArray[Any]) -> F32:
+        paged = stored[layer, used].transpose(0, 2, 1, 3)
+        return paged.reshape(-1, *paged.shape[2:])[:length]
+
+    return gather(pool.keys), gather(pool.values)
+
+
+def attend_sequence(q_THC: F32, k_PKC: F32, v_PKC: F32, cached: int, scale: float) -> F32:
+    """Rows at slots `cached` … of one sequence over its slots 0 …, as `scalar.py` defines it."""
+    rows, heads, size = q_THC.shape
+    kv_heads = k_PKC.shape[1]
+    q_TKGC = q_THC.reshape(rows, kv_heads, heads // kv_heads, size)
+    k_KPC = np.ascontiguousarray(k_PKC.transpose(1, 0, 2))
+    v_PKC = np.ascontiguousarray(v_PKC)
+    out = np.empty(q_TKGC.shape, np.float32)
+    row = 0
+    while row < rows:
+        slot = cached + row
+        stop = min(rows, row + _ROWS - slot % _ROWS)
+        out[row:stop] = _attend_block(q_TKGC[row:stop], k_KPC, v_PKC, slot, np.float32(scale))
+        row = stop
+    return out.reshape(rows, heads, size)
+
+
+def _attend_block(q_RKGC: F32, k_KPC: F32, v_PKC: F32, slot: int, scale: np.float32) -> F32:
+    rows = len(q_RKGC)
+    visible = slot + rows
+    m = l = o = None
+    for start in range(0, visible, ATTENTION_CHUNK):
+        end = min(start + ATTENTION_CHUNK, visible)
+        score = lane_sum(q_RKGC[:, :, :, None] * k_KPC[None, :, None, start:end]) * scale
+        if end > slot + 1:
+            seen = np.arange(start, end) <= slot + np.arange(rows)[:, None]
+            score = np.where(seen[:, None, None], score, np.float32(-np.inf))
+        m_c = score.max(axis=-1)
+        w = exp32(score - m_c[..., None])
+        l_c = lane_sum(w)
+        w_PRKG = np.ascontiguousarray(np.moveaxis(w, -1, 0))
+        terms = np.multiply(w_PRKG[..., None], v_PKC[start:end, None, :, None], order="C")
+        o_c = np.add.reduce(terms, axis=0, initial=0.0)  # outer axis: in ascending order of slots
+        if m is None or l is None or o is None:
+            m, l, o = m_c, l_c, o_c
+            continue
+        higher = np.maximum(m, m_c)
+        a, b = exp32(m - higher), exp32(m_c - higher)
+        l = l * a + l_c * b
+        o = o * a[..., None] + o_c * b[..., None]
+        m = higher
+    assert o is not None and l is not None, f"no slot is visible to {rows} rows at slot {slot}"
+    return o / l[..., None]

@@ -1,0 +1,116 @@
+"""model/ops/reference: the op set in plain numpy. It is the definition, the oracle of tests, and the way without a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponder.model.config import ModelConfig
+from ponder.model.ops import attention, int8, scalar
+from ponder.model.ops.protocol import Stored, WeightsFormat
+from ponder.model.ops.scalar import F32
+from ponder.model.rope import RopeTable
+from ponder.model.view import KVPool, View
+
+
+@dataclass(frozen=True, slots=True)
+class FloatLinear:
+    """fp32 or bf16 weights, both as the float32 numbers they stand for."""
+
+    weight_EK: F32
+    bias_E: F32 | None
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Linear:
+    """Quantised as `int8.py` defines; the integers are held as float32, in which BLAS adds them exactly."""
+
+    weight_GKE: F32
+    scales_GE: F32
+    bias_E: F32 | None
+
+
+class ReferenceOps:
+    """Every verb as `scalar.py` and `int8.py` define it; float `linear` is one BLAS matrix-vector product a row."""
+
+    name = "reference"
+
+    def __init__(self, threads: int = 1) -> None:
+        del threads  # numpy's own pool computes; no result depends on it
+
+    def prepare_linear(
+        self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
+    ) -> FloatLinear | Int8Linear:
+        del name
+        bias_E = None if bias is None else scalar.float32_of(bias)
+        if weights_format == "int8":
+            quantised = [int8.quantise(scalar.float32_of(part)) for part in parts]
+            q_EGK = np.concatenate([q for q, _ in quantised])
+            scales_EG = np.concatenate([scales for _, scales in quantised])
+            weight_GKE = np.ascontiguousarray(q_EGK.transpose(1, 2, 0)).astype(np.float32)
+            return Int8Linear(weight_GKE, np.ascontiguousarray(scales_EG.T), bias_E)
+        weight_EK = np.concatenate([scalar.float32_of(part) for part in parts])
+        if weights_format == "bf16":
+            weight_EK = scalar.float32_of(scalar.bfloat16_bits(weight_EK))
+        return FloatLinear(weight_EK, bias_E)
+
+    def prepare_embedding(self, stored: Stored) -> Stored:
+        return stored
+
+    def prepare_vector(self, stored: Stored) -> F32:
+        return scalar.float32_of(stored)
+
+    def embed(self, embedding: Stored, tokens_T: NDArray[np.int32]) -> F32:
+        return scalar.float32_of(embedding[tokens_T])
+
+    def rms_norm(self, x: F32, weight: F32, eps: float) -> F32:
+        return scalar.rms_norm(x, weight, eps)
+
+    def add_norm(
+        self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float
+    ) -> tuple[F32, F32]:
+        total = x_TD if delta_TD is None else x_TD + delta_TD
+        return total, scalar.rms_norm(total, weight, eps)
+
+    def linear(self, x_TK: F32, weight: FloatLinear | Int8Linear) -> F32:
+        if isinstance(weight, Int8Linear):
+            return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
+        y = np.empty((len(x_TK), len(weight.weight_EK)), np.float32)
+        for row, x_K in enumerate(np.ascontiguousarray(x_TK)):  # a matrix product's bits would depend on T
+            np.dot(weight.weight_EK, x_K, out=y[row])
+        return y if weight.bias_E is None else y + weight.bias_E
+
+    def rotation(self, table: RopeTable, positions_T: NDArray[np.int32]) -> tuple[F32, F32]:
+        return table.rows(positions_T)
+
+    def rope(self, x_THC: F32, rotation: tuple[F32, F32]) -> F32:
+        cos, sin = rotation[0][:, None], rotation[1][:, None]
+        half = x_THC.shape[-1] // 2
+        a, b = x_THC[..., :half], x_THC[..., half:]
+        return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+    def attend(
+        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float
+    ) -> F32:
+        return attention.attend(q_THC, k_TKC, v_TKC, view, layer, scale)
+
+    def swiglu(self, gate_up_T2F: F32) -> F32:
+        half = gate_up_T2F.shape[-1] // 2
+        return scalar.silu(gate_up_T2F[..., :half]) * gate_up_T2F[..., half:]
+
+    def log_softmax(self, logits_NV: F32) -> F32:
+        return scalar.log_softmax(logits_NV)
+
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+        shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
+        return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
+
+    def from_numpy(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return array
+
+    def to_numpy(self, array: Any) -> F32:
+        return array
