@@ -1,0 +1,109 @@
+"""tasks/catalogue: the table of families, the split into training and held-out problems, and the documents of training."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Literal
+
+from ponder.core.errors import ConfigError
+from ponder.core.types import Band, Problem, Verdict
+from ponder.tasks.arithmetic import Arithmetic
+from ponder.tasks.countdown import Countdown
+from ponder.tasks.decline import Decline
+from ponder.tasks.equations import Equations
+from ponder.tasks.family import Family, Trace
+from ponder.tasks.graph import Graph
+from ponder.tasks.procedures import Procedures
+from ponder.tasks.stories import Stories
+
+Split = Literal["train", "test"]
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (Arithmetic(), Countdown(), Equations(), Stories(), Graph(), Procedures(), Decline())
+}
+MIXTURE: dict[str, float] = {
+    "arithmetic": 0.22,
+    "countdown": 0.18,
+    "equations": 0.14,
+    "stories": 0.14,
+    "graph": 0.14,
+    "procedures": 0.10,
+    "decline": 0.08,
+}
+"""Share of each family among training documents."""
+HELD_OUT_ONE_IN = {"decline": 6}
+"""One canonical form in this many is held out; 50 where nothing is said. Decline is split by template."""
+
+
+def family_of(name: str) -> Family:
+    """The family of this name. Raises ConfigError."""
+    if name not in FAMILIES:
+        raise ConfigError(f"unknown task family {name!r}", f"known families: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def split_of(problem: Problem) -> Split:
+    """`test` for a fixed part of the canonical forms, chosen by their hash; the rest is `train`."""
+    digest = hashlib.blake2b(f"{problem.family}|{problem.canonical}".encode(), digest_size=8).digest()
+    one_in = HELD_OUT_ONE_IN.get(problem.family, 50)
+    return "test" if int.from_bytes(digest, "big") % one_in == 0 else "train"
+
+
+def generate(family: str, band: Band = "S", seed: int = 0, index: int = 0, split: Split = "train") -> Problem:
+    """Problem number `index` of a stream; the same arguments always give the same problem."""
+    rng = random.Random(f"{family}/{band}/{split}/{seed}/{index}")
+    maker = family_of(family)
+    while True:
+        problem = maker.generate(rng, band)
+        if split_of(problem) == split:
+            return problem
+
+
+def solve(problem: Problem, seed: int = 0, index: int = 0) -> Trace:
+    """A worked solution in one of the family's styles, drawn by weight."""
+    rng = random.Random(f"trace/{problem.family}/{seed}/{index}")
+    point = rng.random()
+    writers = family_of(problem.family).writers
+    for writer in writers:
+        point -= writer.weight
+        if point < 0:
+            return writer.write(problem, rng)
+    return writers[0].write(problem, rng)
+
+
+def document(family: str, seed: int, index: int) -> tuple[str, str, str]:
+    """(question, thinking, answer) of one training document, band S."""
+    problem = generate(family, "S", seed, index)
+    trace = solve(problem, seed, index)
+    return problem.question, trace.thinking, trace.answer
+
+
+def held_out(family: str, band: Band = "S", count: int = 500) -> tuple[Problem, ...]:
+    """The first `count` different held-out problems: the evaluation set of a family and band."""
+    seen: set[str] = set()
+    found: list[Problem] = []
+    index = 0
+    while len(found) < count:
+        problem = generate(family, band, 0, index, "test")
+        index += 1
+        if problem.question not in seen:
+            seen.add(problem.question)
+            found.append(problem)
+    return tuple(found)
+
+
+def verify(problem: Problem, answer: str) -> Verdict:
+    """The family's judgement of an answer."""
+    return family_of(problem.family).verify(problem, answer)
+
+
+def recognise(question: str) -> Problem | None:
+    """The problem a free question states, when a family with a verifier reads it; never `decline`."""
+    if len(question) > 4000:
+        return None
+    for family in FAMILIES.values():
+        problem = family.recognise(question)
+        if problem is not None:
+            return problem
+    return None

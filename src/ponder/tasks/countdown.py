@@ -1,0 +1,208 @@
+"""tasks/countdown: make a target from three (S) or four (R, O) numbers, each used exactly once."""
+
+from __future__ import annotations
+
+import random
+import re
+from itertools import permutations
+
+from ponder.core.types import Band, Problem, Verdict
+from ponder.tasks.columns import apply
+from ponder.tasks.family import Trace, TraceWriter
+from ponder.verify.countdown import check_countdown
+
+FRAMES = (
+    "Use {n} to make {t}. Use each number exactly once, with + - * /.",
+    "Make {t} from {n}. Use each number exactly once, with + - * /.",
+    "Using {n}, make {t}. Use each number exactly once.",
+    "Countdown: numbers {n}, target {t}. Use each number exactly once.",
+    "How can you make {t} with {n}? Use each number exactly once.",
+    "Find an expression equal to {t} that uses {n}, each number exactly once.",
+    "Reach {t} with {n}. Each number must be used exactly once, with + - * /.",
+    "Combine {n} to get {t}. Use each number exactly once.",
+)
+WANTED = {"+": "({e}) + {c}", "-": "({e}) - {c}", "*": "({e}) * {c}", "/": "({e}) / {c}"}
+
+
+def pair_values(a: int, b: int) -> list[tuple[str, int]]:
+    """What two numbers make, larger first: [("7+3", 10), ("7-3", 4), ("7*3", 21)], `/` where exact."""
+    a, b = max(a, b), min(a, b)
+    values = [(f"{a}+{b}", a + b), (f"{a}-{b}", a - b), (f"{a}*{b}", a * b)]
+    if b > 1 and a % b == 0:
+        values.append((f"{a}/{b}", a // b))
+    return values
+
+
+def wanted(target: int, aside: int) -> list[tuple[str, int | None, str]]:
+    """What the other two must make: (text, value or None, the answer's form with {e} for their expression)."""
+    if target >= aside:
+        rows: list[tuple[str, int | None, str]] = [(f"{target}-{aside}", target - aside, "({e}) + {c}")]
+    else:
+        rows = [(f"{aside}-{target}", aside - target, "{c} - ({e})")]
+    rows.append((f"{target}+{aside}", target + aside, "({e}) - {c}"))
+    if aside > 1:
+        exact = target // aside if target % aside == 0 else None
+        rows.append((f"{target}/{aside}", exact, "({e}) * {c}"))
+        if target * aside <= 99:
+            rows.append((f"{target}*{aside}", target * aside, "({e}) / {c}"))
+    return rows
+
+
+def search(numbers: tuple[int, ...], target: int) -> tuple[list[str], str | None]:
+    """Sets each number aside in turn, lists what the others make, and works back from the target."""
+    lines: list[str] = []
+    for index, aside in enumerate(numbers):
+        others = [number for at, number in enumerate(numbers) if at != index]
+        values = pair_values(others[0], others[1])
+        line = f"{aside}: " + " ".join(f"{text}={value}" for text, value in values)
+        lines.append(line)
+        tries: list[str] = []
+        for text, value, form in wanted(target, aside):
+            if value is None:
+                tries.append(f"{text} no")
+                continue
+            match = next((pair for pair, made in values if made == value), None)
+            tries.append(f"{text}={value} {'yes' if match else 'no'}")
+            if match:
+                lines.append(" ".join(tries))
+                spaced = re.sub(r"([-+*/])", r" \1 ", match)
+                return lines, form.format(e=spaced, c=aside)
+        lines.append(" ".join(tries))
+    return lines, None
+
+
+def solve_forward(numbers: tuple[int, ...], target: int) -> tuple[list[str], str | None]:
+    """Depth first over pairs: each pair's value, then what it makes with the number left."""
+    lines: list[str] = []
+    for index, left in enumerate(numbers):
+        a, b = (number for at, number in enumerate(numbers) if at != index)
+        for text, value in pair_values(a, b):
+            line = f"{text}={value} left {left}:"
+            for pair, made in pair_values(value, left):
+                line += f" {pair}={made}"
+                if made == target:
+                    inner = re.sub(r"([-+*/])", r" \1 ", text)
+                    op = pair[len(str(max(value, left)))]
+                    answer = f"({inner}) {op} {left}" if value >= left else f"{left} {op} ({inner})"
+                    return [*lines, line + " yes"], answer
+            lines.append(line + " no")
+    return lines, None
+
+
+def solvable(numbers: tuple[int, ...], target: int) -> str | None:
+    """A solution by trying every order with + - * and exact /, integers only; None when there is none."""
+    if len(numbers) == 1:
+        return str(numbers[0]) if numbers[0] == target else None
+    return _combine([(number, str(number)) for number in numbers], target)
+
+
+def _combine(items: list[tuple[int, str]], target: int) -> str | None:
+    if len(items) == 1:
+        return items[0][1] if items[0][0] == target else None
+    for i, j in permutations(range(len(items)), 2):
+        (a, left), (b, right) = items[i], items[j]
+        rest = [item for at, item in enumerate(items) if at not in (i, j)]
+        for op in "+-*/":
+            if (op in "+*" and i > j) or (op == "-" and a < b) or (op == "/" and (b == 0 or a % b)):
+                continue
+            joined = f"({left} {op} {right})" if rest else f"{left} {op} {right}"
+            found = _combine([*rest, (apply(a, op, b), joined)], target)
+            if found:
+                return found
+    return None
+
+
+def join(numbers: tuple[int, ...], mark: str) -> str:
+    """`3, 7 and 12` or `3, 7, 12`."""
+    texts = [str(number) for number in numbers]
+    return ", ".join(texts[:-1]) + mark + texts[-1]
+
+
+class Countdown:
+    """Expressions that reach a target."""
+
+    name = "countdown"
+
+    def generate(self, rng: random.Random, band: Band = "S") -> Problem:
+        """S: three numbers up to 12, target up to 99; R: four numbers up to 25; O: five."""
+        while True:
+            if band == "S":
+                numbers = tuple(rng.randint(1, 12) for _ in range(3))
+                values = pair_values(numbers[0], numbers[1])
+                value = rng.choice(values)[1]
+                target = rng.choice(pair_values(value, numbers[2]))[1]
+                numbers = tuple(rng.sample(numbers, 3))
+                if not 1 <= target <= 99 or target in numbers:
+                    continue
+                answer = search(numbers, target)[1]
+            else:
+                count, top = (4, 400) if band == "R" else (5, 999)
+                numbers = tuple(rng.randint(1, 25) for _ in range(count))
+                target = self._random_target(rng, numbers)
+                if not 10 <= target <= top:
+                    continue
+                answer = solvable(numbers, target)
+            if answer is None:
+                continue
+            listed = join(numbers, rng.choice((" and ", " and ", ", ")))
+            return self._problem(rng.choice(FRAMES).format(n=listed, t=target), numbers, target, answer, band)
+
+    def _random_target(self, rng: random.Random, numbers: tuple[int, ...]) -> int:
+        values = list(numbers)
+        while len(values) > 1:
+            a = values.pop(rng.randrange(len(values)))
+            b = values.pop(rng.randrange(len(values)))
+            values.append(rng.choice(pair_values(a, b))[1])
+        return values[0]
+
+    def _problem(
+        self, question: str, numbers: tuple[int, ...], target: int, answer: str, band: Band
+    ) -> Problem:
+        canonical = f"{' '.join(str(n) for n in sorted(numbers))} -> {target}"
+        data = {"numbers": numbers, "target": target}
+        return Problem(self.name, band, question, answer, canonical, len(numbers), data)
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return check_countdown(answer, problem.data["numbers"], problem.data["target"])
+
+    def recognise(self, question: str) -> Problem | None:
+        """Reads a question in one of the frames; the rule's sentence may be missing."""
+        for frame in FRAMES:
+            head = re.escape(frame.split(". ")[0].rstrip("."))
+            head = head.replace(r"\{n\}", r"(?P<n>\d[\d, ]*(?:,? and )?\d+)").replace(r"\{t\}", r"(?P<t>\d+)")
+            match = re.match(head + r"(?![\d])", question.strip(), flags=re.IGNORECASE)
+            if match:
+                numbers = tuple(int(text) for text in re.findall(r"\d{1,9}", match["n"]))
+                target = int(match["t"][:12])
+                if 2 <= len(numbers) <= 6:
+                    return self._problem(question, numbers, target, "", "S")
+        return None
+
+    def _backward(self, problem: Problem, rng: random.Random) -> Trace:
+        numbers, target = problem.data["numbers"], problem.data["target"]
+        lines, answer = search(numbers, target)
+        assert answer is not None
+        return Trace("\n".join([*lines, *self._check(answer, rng)]), answer)
+
+    def _forward(self, problem: Problem, rng: random.Random) -> Trace:
+        numbers, target = problem.data["numbers"], problem.data["target"]
+        lines, answer = solve_forward(numbers, target)
+        if answer is None or len(lines) > 8:
+            return self._backward(problem, rng)
+        return Trace("\n".join([*lines, *self._check(answer, rng)]), answer)
+
+    def _check(self, answer: str, rng: random.Random) -> list[str]:
+        compact = answer.replace(" ", "")
+        if rng.random() < 0.5:
+            return [compact]
+        inner = re.search(r"\((\d+)([-+*/])(\d+)\)", compact)
+        assert inner is not None
+        value = apply(int(inner[1]), inner[2], int(inner[3]))
+        short = compact.replace(inner[0], str(value))
+        parts = re.fullmatch(r"(\d+)([-+*/])(\d+)", short)
+        assert parts is not None
+        return [f"{compact}={short}={apply(int(parts[1]), parts[2], int(parts[3]))}"]
+
+    @property
+    def writers(self) -> tuple[TraceWriter, ...]:
+        return (TraceWriter("backward", 0.88, self._backward), TraceWriter("forward", 0.12, self._forward))

@@ -1,0 +1,44 @@
+"""tasks/family: what a task family is. Never prints and never reads a file."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ponder.core.types import Band, Problem, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One worked solution: what stands between the thinking tags, and the final answer."""
+
+    thinking: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceWriter:
+    """One solver style of a family, and how often training documents use it."""
+
+    name: str
+    weight: float
+    write: Callable[[Problem, random.Random], Trace]
+
+
+class Family(Protocol):
+    """A seeded generator, an exact verifier, a recogniser and at least two trace writers."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def writers(self) -> tuple[TraceWriter, ...]: ...
+    def generate(self, rng: random.Random, band: Band = "S") -> Problem:
+        """One problem; every random choice comes from `rng`."""
+        ...
+
+    def verify(self, problem: Problem, answer: str) -> Verdict: ...
+    def recognise(self, question: str) -> Problem | None:
+        """The problem a free question states, or None when it is not this family's."""
+        ...

@@ -1,0 +1,211 @@
+"""tasks/graph: dependency-graph word problems; facts in shuffled order, some of them beside the point."""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+
+from ponder.core.types import Band, Problem, Verdict
+from ponder.tasks.columns import apply, operation_lines
+from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.words import NAMES, THINGS
+from ponder.verify.numbers import check_number
+
+Rule = tuple[str, str, str]
+"""("Bob", "+", "3") on Bob, ("Ann", "+", "Bob") on two people, ("4", "", "") for a given number."""
+TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}
+OPS = {"S": (1, 5), "R": (6, 9), "O": (10, 13)}
+
+
+def rule_text(rule: Rule) -> str:
+    """`Bob+3`, `Bob plus Ann`, `4`; a name always follows a space or a line's start, as in the question."""
+    left, op, right = rule
+    return "".join(rule) if not op or right.isdigit() else f"{left} plus {right}"
+
+
+def sentence(name: str, rule: Rule, things: str, rng: random.Random) -> str:
+    """The fact as English."""
+    left, op, right = rule
+    if not op:
+        return f"{name} has {left} {things}."
+    if not right.isdigit():
+        return f"{name} has as many {things} as {left} and {right} together."
+    if op == "*":
+        return f"{name} has {TIMES[int(right)]} as many {things} as {left}."
+    if op == "/":
+        return f"{name} has half as many {things} as {left}."
+    return f"{name} has {right} {'more' if op == '+' else 'fewer'} {things} than {left}."
+
+
+def values_of(rules: dict[str, Rule]) -> dict[str, int] | None:
+    """Everyone's number; None when a rule is circular, broken or leaves 0–99."""
+    values: dict[str, int] = {}
+    for _ in range(len(rules) + 1):
+        for name, (left, op, right) in rules.items():
+            if name in values:
+                continue
+            if not op:
+                values[name] = int(left)
+            elif left in values and (right.isdigit() or right in values):
+                a, b = values[left], int(right) if right.isdigit() else values[right]
+                if (op == "-" and a < b) or (op == "/" and (b == 0 or a % b)):
+                    return None
+                values[name] = apply(a, op, b)
+    return values if len(values) == len(rules) else None
+
+
+def needed(rules: dict[str, Rule], asked: str) -> list[str]:
+    """The people whose numbers are needed, in the order a depth-first walk opens them."""
+    order: list[str] = []
+
+    def walk(name: str) -> None:
+        if name not in order:
+            order.append(name)
+            left, op, right = rules[name]
+            if op:
+                walk(left)
+                if not right.isdigit():
+                    walk(right)
+
+    walk(asked)
+    return order
+
+
+class Graph:
+    """Who has how many."""
+
+    name = "graph"
+
+    def generate(self, rng: random.Random, band: Band = "S") -> Problem:
+        """A number of operations, then a chain or a small net of people, then distractors."""
+        low, high = OPS[band]
+        while True:
+            wanted = rng.randint(low, high)
+            names = rng.sample(NAMES, wanted + 5)
+            rules: dict[str, Rule] = {names[0]: (str(rng.randint(2, 12)), "", "")}
+            for at in range(1, wanted + 1):
+                rules[names[at]] = self._rule(rng, names[:at], names[at - 1])
+            asked = names[wanted]
+            values = values_of(rules)
+            if values is None or max(values.values()) > (60 if band == "S" else 400):
+                continue
+            count = sum(1 for name in needed(rules, asked) if rules[name][1])
+            if count < low:
+                continue
+            for extra in range(rng.choices((0, 1, 2, 3), (40, 30, 20, 10))[0]):
+                name = names[wanted + 1 + extra]
+                given = rng.random() < 0.4
+                rules[name] = (
+                    (str(rng.randint(2, 12)), "", "") if given else self._rule(rng, list(rules), rng.choice(list(rules)))
+                )
+            if values_of(rules) is None:
+                continue
+            return self._write(rng, rules, asked, band)
+
+    def _rule(self, rng: random.Random, before: list[str], last: str) -> Rule:
+        kind = rng.random()
+        base = last if rng.random() < 0.9 else rng.choice(before)
+        if kind < 0.12 and len(before) > 1:
+            other = rng.choice([name for name in before if name != base])
+            return (base, "+", other)
+        if kind < 0.45:
+            return (base, "+", str(rng.randint(2, 12)))
+        if kind < 0.72:
+            return (base, "-", str(rng.randint(2, 9)))
+        if kind < 0.92:
+            return (base, "*", str(rng.choices((2, 3, 4, 5), (55, 25, 12, 8))[0]))
+        return (base, "/", "2")
+
+    def _write(self, rng: random.Random, rules: dict[str, Rule], asked: str, band: Band) -> Problem:
+        things = rng.choice(THINGS)
+        facts = list(rules)
+        if rng.random() < 0.7:
+            rng.shuffle(facts)
+        text = " ".join(sentence(name, rules[name], things, rng) for name in facts)
+        return self._problem(f"{text} How many {things} does {asked} have?", rules, asked, band)
+
+    def _problem(self, question: str, rules: dict[str, Rule], asked: str, band: Band) -> Problem:
+        values = values_of(rules)
+        assert values is not None
+        order = needed(rules, asked)
+        number = {name: f"p{at}" for at, name in enumerate(order)}
+        canonical = " ".join(
+            "".join(number.get(part, part) for part in (name, "=", *rules[name])) for name in order
+        )
+        data = {"rules": rules, "asked": asked, "values": values}
+        steps = sum(1 for name in order if rules[name][1])
+        return Problem(self.name, band, question, str(values[asked]), canonical, steps, data)
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        data = problem.data
+        return check_number(answer, Fraction(data["values"][data["asked"]]), rule_text(data["rules"][data["asked"]]))
+
+    def recognise(self, question: str) -> Problem | None:
+        """Reads the sentences back; None when one is unknown or someone's number does not follow."""
+        *facts, last = [part.strip() for part in re.split(r"[.?]", question) if part.strip()] or [""]
+        asked = re.fullmatch(r"How many (\w+) does (\w+) have(?: now)?", last)
+        if not asked or not facts or len(facts) > 40:
+            return None
+        rules: dict[str, Rule] = {}
+        for fact in facts:
+            read = read_fact(fact)
+            if read is None or read[0] in rules:
+                return None
+            rules[read[0]] = read[1]
+        if asked[2] not in rules or not rules[asked[2]][1] or values_of(rules) is None:
+            return None
+        return self._problem(question, rules, asked[2], "S")
+
+    def _backward(self, problem: Problem, rng: random.Random) -> Trace:
+        """From the question back to what is given, then forward with numbers."""
+        rules, values = problem.data["rules"], problem.data["values"]
+        lines = [f"find {problem.data['asked']}"]
+        done: set[str] = set()
+
+        def solve(name: str) -> None:
+            left, op, right = rules[name]
+            if not op:
+                lines.append(f"{name} is {left}")
+                done.add(name)
+                return
+            parents = [left] if right.isdigit() else [left, right]
+            if any(parent not in done for parent in parents) or name == problem.data["asked"]:
+                lines.append(f"{name} is {rule_text(rules[name])}")
+            for parent in parents:
+                if parent not in done:
+                    solve(parent)
+            b = int(right) if right.isdigit() else values[right]
+            work = operation_lines(values[left], op, b)
+            lines.extend(work[:-1])
+            lines.append(f"{name} is {values[left]}{op}{b}={values[name]}")
+            done.add(name)
+
+        solve(problem.data["asked"])
+        return Trace("; ".join(lines), problem.answer)
+
+    def _planned(self, problem: Problem, rng: random.Random) -> Trace:
+        """Names whose numbers are needed first, then the numbers."""
+        order = needed(problem.data["rules"], problem.data["asked"])
+        trace = self._backward(problem, rng)
+        return Trace(f"need {' '.join(order)}; {trace.thinking}", trace.answer)
+
+    @property
+    def writers(self) -> tuple[TraceWriter, ...]:
+        return (TraceWriter("backward", 0.9, self._backward), TraceWriter("planned", 0.1, self._planned))
+
+
+def read_fact(fact: str) -> tuple[str, Rule] | None:
+    """One sentence without its dot, read back into (name, rule)."""
+    if match := re.fullmatch(r"(\w+) has (\d{1,6}) \w+", fact):
+        return match[1], (match[2], "", "")
+    if match := re.fullmatch(r"(\w+) has (\d{1,6}) (more|fewer) \w+ than (\w+)", fact):
+        return match[1], (match[4], "+" if match[3] == "more" else "-", match[2])
+    if match := re.fullmatch(r"(\w+) has as many \w+ as (\w+) and (\w+) together", fact):
+        return match[1], (match[2], "+", match[3])
+    if match := re.fullmatch(r"(\w+) has (half|twice|\w+ times) as many \w+ as (\w+)", fact):
+        if match[2] == "half":
+            return match[1], (match[3], "/", "2")
+        factor = next((key for key, word in TIMES.items() if word == match[2]), None)
+        return (match[1], (match[3], "*", str(factor))) if factor else None
+    return None

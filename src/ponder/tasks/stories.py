@@ -1,0 +1,127 @@
+"""tasks/stories: short word problems of one to three operations from templates, each with its own solution line."""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+
+from ponder.core.types import Band, Problem, Verdict
+from ponder.tasks.columns import apply, operation_lines
+from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.story_templates import TEMPLATES, Story
+from ponder.tasks.words import GROUPS, NAMES, PLURALS, THINGS, WARES
+from ponder.verify.numbers import check_number
+
+NUMBERS = "abcde"
+
+
+def draw(rng: random.Random, story: Story, band: Band) -> dict[str, int]:
+    """Numbers for a template whose every step stays a whole number that makes sense."""
+    top = {"S": 20, "R": 60, "O": 200}[band]
+    while True:
+        values = {key: rng.randint(2, top if rng.random() < 0.7 else 2 * top) for key in story.keys}
+        for key in story.small:
+            values[key] = rng.randint(2, 9 if band == "S" else 12)
+        for product, (one, other) in story.multiples.items():
+            values[product] = values[one] * values[other]
+        if run(story, values) is not None:
+            return values
+
+
+def run(story: Story, values: dict[str, int]) -> list[tuple[int, str, int, int]] | None:
+    """The steps (a, op, b, result) of a story; None when one is negative, zero, broken or over 2,000."""
+    steps: list[tuple[int, str, int, int]] = []
+    for step in story.steps:
+        left, op, right = step
+        a = values[left] if left in values else steps[int(left)][3]
+        b = values[right] if right in values else (steps[int(right)][3])
+        if (op == "/" and (b == 0 or a % b)) or (op == "-" and a <= b):
+            return None
+        result = apply(a, op, b)
+        if not 0 < result <= 2000:
+            return None
+        steps.append((a, op, b, result))
+    return steps
+
+
+class Stories:
+    """Short word problems."""
+
+    name = "stories"
+
+    def generate(self, rng: random.Random, band: Band = "S") -> Problem:
+        """Templates of 1–3 operations; names, things and numbers drawn afresh."""
+        index = rng.randrange(len(TEMPLATES))
+        story = TEMPLATES[index]
+        values = draw(rng, story, band)
+        names = rng.sample(NAMES, 2)
+        ware = rng.choice(WARES)
+        words = {
+            "A": names[0], "B": names[1], "things": rng.choice(THINGS), "ware": ware, "wares": PLURALS[ware],
+            "groups": (group := rng.choice(GROUPS)), "group": GROUP_ONE[group],
+        }  # fmt: skip
+        text = rng.choice(story.texts).format(**words, **{key: str(value) for key, value in values.items()})
+        return self._problem(text, index, values, band)
+
+    def _problem(self, text: str, index: int, values: dict[str, int], band: Band) -> Problem:
+        steps = run(TEMPLATES[index], values)
+        assert steps is not None
+        canonical = f"{index} " + " ".join(f"{key}={value}" for key, value in sorted(values.items()))
+        data = {"template": index, "steps": steps}
+        return Problem(self.name, band, text, str(steps[-1][3]), canonical, len(steps), data)
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        a, op, b, result = problem.data["steps"][-1]
+        return check_number(answer, Fraction(result), f"{a} {op} {b}")
+
+    def recognise(self, question: str) -> Problem | None:
+        """Matches the question against every template."""
+        text = " ".join(question.split())
+        for index, pattern in PATTERNS:
+            match = pattern.fullmatch(text)
+            if match:
+                values = {key: int(value) for key, value in match.groupdict().items() if key in NUMBERS}
+                if run(TEMPLATES[index], values) is not None:
+                    return self._problem(question, index, values, "S")
+        return None
+
+    def _plain(self, problem: Problem, rng: random.Random) -> Trace:
+        story = TEMPLATES[problem.data["template"]]
+        lines: list[str] = []
+        for reason, (a, op, b, _) in zip(story.reasons, problem.data["steps"], strict=True):
+            first, *rest = operation_lines(a, op, b)
+            lines += [f"{reason}: {first}", *rest] if not rest else [f"{reason}: {a}{op}{b}", first, *rest]
+        return Trace("\n".join(lines), problem.answer)
+
+    def _bare(self, problem: Problem, rng: random.Random) -> Trace:
+        lines: list[str] = []
+        for a, op, b, _ in problem.data["steps"]:
+            lines += operation_lines(a, op, b)
+        return Trace("\n".join(lines), problem.answer)
+
+    @property
+    def writers(self) -> tuple[TraceWriter, ...]:
+        return (TraceWriter("plain", 0.9, self._plain), TraceWriter("bare", 0.1, self._bare))
+
+
+GROUP_ONE = {
+    "boxes": "box", "bags": "bag", "baskets": "basket", "shelves": "shelf", "rows": "row", "trays": "tray",
+    "packs": "pack", "jars": "jar", "drawers": "drawer", "bowls": "bowl",
+}  # fmt: skip
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    seen: set[str] = set()
+
+    def group(match: re.Match[str]) -> str:
+        key = match[1]
+        if key in seen:
+            return f"(?P={key})"
+        seen.add(key)
+        return rf"(?P<{key}>\d{{1,7}})" if key in NUMBERS else rf"(?P<{key}>[A-Za-z]+)"
+
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(text)))
+
+
+PATTERNS = tuple((index, _pattern(text)) for index, story in enumerate(TEMPLATES) for text in story.texts)
