@@ -1,0 +1,123 @@
+"""Rewrites the generated parts of the documentation; `--check` only says which are out of date.
+
+A generated part stands between `<!-- name -->` and `<!-- /name -->`. docs/cli.md is generated whole.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ponder.cli.reference import reference
+from ponder.core import errors
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "src" / "ponder"
+RESULTS = REPOSITORY / "benchmarks" / "results"
+
+LEVELS = [
+    ["core"],
+    ["text", "model", "runs"],
+    ["engine", "verify"],
+    ["tasks", "clients"],
+    ["evals", "train"],
+    ["cli"],
+]
+
+
+def room_map() -> str:
+    """Every room with its sentence, the rooms it may open, and its lines of code."""
+    rows = ["| level | room | what it is | may open | lines |", "|---:|---|---|---|---:|"]
+    for level, rooms in enumerate(LEVELS):
+        for room in rooms:
+            text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
+            sentence = text.split("\n\n")[0].split(":", 1)[1].strip().replace("\n", " ").rstrip(".")
+            opened = re.search(r"May open: ([^.]+)\.", text)
+            assert opened, f"{room}/__init__.py has no line `May open: …`"
+            page = f"[`{room}`](docs/{room}.md)"
+            rows.append(
+                f"| {level} | {page} | {sentence} | {opened[1]} | {count(PACKAGE / room, '*.py')} |"
+            )
+    door = sum(lines(path) for path in PACKAGE.glob("*.py"))
+    native = sum(count(REPOSITORY / "native", f"*.{kind}") for kind in ("cpp", "h"))
+    total = count(PACKAGE, "*.py")
+    rows.append(f"| | the door (`ponder.load`) | what `import ponder` gives | all | {door} |")
+    rows.append(f"| | `native/` | the C++ of the native op set | – | {native} |")
+    return "\n".join([*rows, "", f"{total:,} lines of Python, {native:,} of C++."])
+
+
+def count(folder: Path, pattern: str) -> int:
+    return sum(lines(path) for path in folder.rglob(pattern))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def exit_codes() -> str:
+    """The error tree with the exit code of each branch."""
+    rows = ["| error | who must act, and when | exit code |", "|---|---|---:|"]
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.PonderError):
+            depth = len(kind.__mro__) - len(errors.PonderError.__mro__)
+            text = (kind.__doc__ or "").split(".")[0].replace("\n", " ")
+            rows.append(f"| {'· ' * depth}`{name}` | {text} | {kind.exit_code} |")
+    other = ", ".join(f"{errors.EXIT_CODES[k]} ({k})" for k in ("ok", "interrupted"))
+    return "\n".join([*rows, "", f"Ends that are not errors: {other}."])
+
+
+def results() -> str:
+    """The tables of `benchmarks/results/*.json`, each with the machine, command and commit it came from."""
+    parts: list[str] = []
+    for path in sorted(RESULTS.glob("*.json")):
+        parts.append(result_table(json.loads(path.read_text(encoding="utf-8"))))
+    return "\n\n".join(parts) if parts else "No results are recorded yet."
+
+
+def result_table(record: dict[str, object]) -> str:
+    columns, rows = record["columns"], record["rows"]
+    assert isinstance(columns, list) and isinstance(rows, list), f"not a table: {sorted(record)}"
+    head = [f"**{record['title']}**", "", "| " + " | ".join(map(str, columns)) + " |"]
+    body = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    foot = f"`{record['command']}` · {record['machine']} · commit {record['commit']}"
+    return "\n".join([*head, "|" + "---|" * len(columns), *body, "", foot])
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"rooms": room_map, "results": results},
+    "docs/errors.md": {"errors": exit_codes},
+}
+
+
+def page(path: Path, parts: dict[str, Callable[[], str]]) -> str:
+    text = path.read_text(encoding="utf-8")
+    for name, make in parts.items():
+        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
+        assert pattern.search(text), f"{path.name} has no part {name!r}"
+        new = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
+        text = pattern.sub(lambda _, new=new: new, text)
+    return text
+
+
+def main() -> int:
+    wanted = {REPOSITORY / name: page(REPOSITORY / name, parts) for name, parts in PARTS.items()}
+    wanted[REPOSITORY / "docs" / "cli.md"] = reference()
+    stale = [p for p, text in wanted.items() if not p.exists() or p.read_text("utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(
+                f"{path.relative_to(REPOSITORY)} is out of date: run `make docs`", file=sys.stderr
+            )
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(REPOSITORY)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
