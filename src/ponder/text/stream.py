@@ -1,0 +1,233 @@
+"""text/stream: sampled ids → deltas of thinking, answer and tool calls; the same message however the stream is cut.
+
+    state     leaves it by                 text goes to    tags that count
+    thinking  the closing tag              reasoning       closing tag (tool tags stay thinking)
+    answer    an opening tag               content         opening tag before any content; tool tags; stop strings
+    call      the call's closing tag       its body        the call's closing tag
+    stopped   –                            nowhere         none
+
+Newlines around the thinking and before a call belong to the format and are left out. A malformed call is content.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from ponder.core.types import Delta, DeltaKind, FinishReason, Message, ToolCall
+from ponder.text.format import ChatFormat
+from ponder.text.matcher import Matcher
+
+_State = Literal["thinking", "answer", "call", "stopped"]
+
+
+class StreamRouter:
+    """Routes one choice's stream. Feed, then `finish` once, then read `message`."""
+
+    def __init__(
+        self,
+        format: ChatFormat,
+        starts_open: bool,
+        *,
+        token_bytes: Callable[[int], bytes],
+        stop: Sequence[str] = (),
+        tools: bool = True,
+        choice: int = 0,
+    ) -> None:
+        """`starts_open`: the prompt ended inside a think block; `tools` false: call tags are plain content."""
+        self._format = format
+        self._syntax = format.tools if tools else None
+        self._token_bytes = token_bytes
+        self._choice = choice
+        self._state: _State = "thinking" if starts_open else "answer"
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._scanners: dict[_State, Matcher] = self._make_scanners()
+        self._stops = Matcher(stop)
+        self.stopped: str | None = None
+        """The stop string that ended the answer."""
+        self._has_thought = starts_open
+        self._is_leading = False  # newlines right after the closing tag are being dropped
+        self._after_call = False  # nothing but newlines and marks since the last call
+        self._pending: list[str] = []  # newlines and group marks, dropped if a call follows
+        self._body: list[str] = []
+        self._deltas: list[Delta] = []
+        self._texts: dict[DeltaKind, list[str]] = {"reasoning": [], "content": []}
+        self._calls: list[ToolCall] = []
+
+    def _make_scanners(self) -> dict[_State, Matcher]:
+        """Tags to look for in text, by state: those of the format that have no token id."""
+        format, syntax = self._format, self._syntax
+        opening = [format.think_open]
+        calls = [syntax.open, syntax.group_open, syntax.group_close] if syntax else []
+        tags: dict[_State, list[str]] = {
+            "thinking": [format.think_open, format.think_close],
+            "answer": [*opening, *calls],
+            "call": [syntax.close] if syntax else [],
+            "stopped": [],
+        }
+        with_id = set(format.tag_ids.values())
+        return {
+            state: Matcher([t for t in found if t not in with_id]) for state, found in tags.items()
+        }
+
+    def feed(self, ids: Iterable[int]) -> list[Delta]:
+        """Deltas that these ids settle. Ids without text and special ids add nothing."""
+        for token_id in ids:
+            tag = self._format.tag_ids.get(token_id)
+            if tag is not None:
+                self._flush_text()
+                self._on_tag(tag)
+            elif token_id not in self._format.silent_ids:
+                self._on_text(self._decoder.decode(self._token_bytes(token_id)))
+        return self._take()
+
+    def feed_bytes(self, data: bytes) -> list[Delta]:
+        """The same for UTF-8 text, cut anywhere; tags that have a token id are not looked for in it."""
+        self._on_text(self._decoder.decode(data))
+        return self._take()
+
+    def finish(self, reason: FinishReason) -> list[Delta]:
+        """The last deltas. A call without its closing tag counts only when the model ended by itself."""
+        self._flush_text()
+        if self._state == "call":
+            self._end_call("", is_whole=reason in ("stop", "tool_calls"))
+        group_open = self._syntax.group_open if self._syntax else ""
+        if self._pending and (not self._after_call or group_open in self._pending):
+            self._emit_content("".join(self._pending))
+        self._pending.clear()
+        self._emit("content", self._stops.flush())
+        self._state = "stopped"
+        return self._take()
+
+    def message(self) -> Message:
+        """What has been settled so far; complete after `finish`."""
+        content, reasoning = ("".join(self._texts[kind]) for kind in ("content", "reasoning"))
+        return Message(
+            "assistant",
+            content if content or not self._calls else None,
+            reasoning=reasoning or None,
+            tool_calls=tuple(self._calls),
+        )
+
+    def _flush_text(self) -> None:
+        """A tag or the end has come: nothing before it can still become a character or a tag."""
+        self._on_text(self._decoder.decode(b"", True))
+        self._on_plain(self._scanners[self._state].flush())
+
+    def _on_text(self, text: str) -> None:
+        while text and self._state != "stopped":
+            free, tag, text = self._scanners[self._state].feed(text)
+            self._on_plain(free)
+            if tag is not None:
+                self._on_tag(tag)
+
+    def _on_plain(self, text: str) -> None:
+        if not text:
+            return
+        if self._state == "thinking":
+            self._add_reasoning(text)
+        elif self._state == "answer":
+            self._add_content(text)
+        elif self._state == "call":
+            self._body.append(text)
+
+    def _on_tag(self, tag: str) -> None:
+        format, syntax = self._format, self._syntax
+        if self._state == "thinking" and tag == format.think_close:
+            self._pending.clear()
+            self._state, self._is_leading = "answer", True
+        elif (
+            self._state == "thinking" and tag == format.think_open and not self._texts["reasoning"]
+        ):
+            self._pending.clear()  # the model repeats the tag that the prompt already opened
+        elif self._state == "answer" and tag == format.think_open and self._may_open():
+            self._pending.clear()
+            self._state, self._has_thought = "thinking", True
+        elif self._state == "answer" and syntax is not None and tag == syntax.open:
+            self._state, self._is_leading = "call", False
+        elif self._state == "answer" and syntax is not None and self._is_group_mark(tag):
+            self._is_leading = False
+            self._pending.append(tag)
+        elif self._state == "call" and syntax is not None and tag == syntax.close:
+            self._end_call(tag, is_whole=True)
+        else:
+            self._on_plain(tag)
+
+    def _may_open(self) -> bool:
+        is_blank = not self._texts["content"] and not "".join(self._pending).strip()
+        return not self._has_thought and is_blank and not self._calls
+
+    def _is_group_mark(self, tag: str) -> bool:
+        syntax = self._syntax
+        return syntax is not None and (
+            tag == syntax.group_open or (tag == syntax.group_close and self._after_call)
+        )
+
+    def _add_reasoning(self, text: str) -> None:
+        self._hold_newlines(
+            text, self._texts["reasoning"], lambda out: self._emit("reasoning", out)
+        )
+
+    def _add_content(self, text: str) -> None:
+        if self._is_leading:
+            text = text.lstrip("\n")
+            if not text:
+                return
+            self._is_leading = False
+        if self._syntax is None and self._has_thought:
+            self._emit_content(text)
+            return
+        self._hold_newlines(text, [""], self._emit_content)
+
+    def _hold_newlines(self, text: str, before: list[str], emit: Callable[[str], None]) -> None:
+        """Pass on all but trailing newlines, which a tag may yet drop; with nothing `before`, leading ones go too."""
+        kept = text.rstrip("\n")
+        if kept:
+            held = "".join(self._pending)
+            self._pending.clear()
+            emit(held + kept if before else (held + kept).lstrip("\n"))
+            self._after_call = False
+        if len(kept) < len(text):
+            self._pending.append(text[len(kept) :])
+
+    def _end_call(self, closing: str, is_whole: bool) -> None:
+        syntax = self._syntax
+        assert syntax is not None, f"state {self._state!r} without a tool syntax"
+        body = "".join(self._body)
+        self._body.clear()
+        self._state = "answer"
+        parsed = syntax.parse(body) if is_whole else None
+        if parsed is None:
+            self._add_content(syntax.open + body + closing)
+            return
+        self._emit("content", self._stops.flush())
+        call = ToolCall(f"call_{len(self._calls)}", *parsed)
+        self._calls.append(call)
+        self._deltas.append(Delta("tool_call", tool_call=call, choice=self._choice))
+        self._pending.clear()
+        self._after_call = True
+
+    def _emit_content(self, text: str) -> None:
+        free, stop, _ = self._stops.feed(text)
+        self._emit("content", free)
+        if stop is not None:
+            self.stopped = stop
+            self._state = "stopped"
+            self._pending.clear()
+
+    def _emit(self, kind: DeltaKind, text: str) -> None:
+        if text:
+            self._texts[kind].append(text)
+            self._deltas.append(Delta(kind, text, choice=self._choice))
+
+    def _take(self) -> list[Delta]:
+        """This call's deltas, neighbours of one kind joined."""
+        joined: list[Delta] = []
+        for delta in self._deltas:
+            if joined and delta.kind != "tool_call" and joined[-1].kind == delta.kind:
+                joined[-1] = Delta(delta.kind, joined[-1].text + delta.text, choice=self._choice)
+            else:
+                joined.append(delta)
+        self._deltas.clear()
+        return joined
