@@ -17,7 +17,7 @@ FRAMES = (
     "What is {}?", "What is {}?", "What is {}?", "Compute {}.", "Calculate {}.", "{}", "{} = ?", "How much is {}?",
     "What is the result of {}?", "Evaluate {}.", "Work out {}.", "What does {} equal?", "what is {}", "{} =",
     "Please compute {}.", "Can you work out {}?", "Find the value of {}.", "Solve {}.", "What's {}?", "what is {}?",
-    "calculate {}", "compute {}", "Tell me what {} is.", "How much is {}",
+    "calculate {}", "compute {}", "Tell me what {} is.", "How much is {}", "{}?", "Calculate {}", "What is {}",
 )  # fmt: skip
 WORDS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 SIZES = {
@@ -81,7 +81,7 @@ def unwrap(items: list[object]) -> list[object]:
 def work(items: list[object]) -> tuple[list[str], int | None]:
     """Lines of the whole solution and its value; None when a step leaves the non-negative integers."""
     lines: list[str] = []
-    simple = len(items) == 3
+    simple = len(items) == 3 and not any(isinstance(item, list) for item in items)
     if not simple:
         lines.append(show(items))
     while len(items) > 1:
@@ -94,10 +94,8 @@ def work(items: list[object]) -> tuple[list[str], int | None]:
         lines += operation_lines(a, op, b)
         inner[at - 1 : at + 2] = [apply(a, op, b)]
         items = unwrap(items)
-        if not simple:
+        if len(items) > 3 or any(isinstance(item, list) for item in items):
             lines.append(show(items))
-    if not simple:
-        lines.pop()
     return lines, int(str(items[0]))
 
 
@@ -183,7 +181,7 @@ class Arithmetic:
     def recognise(self, question: str) -> Problem | None:
         """Strips the known frames and reads what is left as an expression."""
         text = question.strip()
-        for frame in FRAMES:
+        for frame in sorted(FRAMES, key=len, reverse=True):
             before, after = frame.split("{}")
             low = text.lower()
             end = len(text) - len(after.strip()) if after.strip() else len(text)

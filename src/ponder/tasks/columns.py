@@ -118,7 +118,8 @@ def _multiply(a: int, b: int) -> list[str]:
     if len(places) > 1:
         lines.append(f"{a}*{b}=" + "+".join(f"{a}*{digit * place}" for digit, place in places))
     for digit, place in places:
-        lines += _multiply_digit(a, digit)
+        if digit > 1 or place == 1:
+            lines += _multiply_digit(a, digit)
         part = a * digit * place
         if place > 1 and len(places) > 1:
             lines.append(f"{a}*{digit * place}={part}")

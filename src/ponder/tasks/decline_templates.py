@@ -327,4 +327,203 @@ Tell me a story with {n} {animal}s.
 How many {object} fit in {thing}?
 Can {n} {animal}s {verb}?""".splitlines()
 
-TEMPLATES: tuple[str, ...] = (*FACTS, *REQUESTS, *ADVICE, *MATHEMATICS)
+MORE = """Who painted {work}?
+Who built {thing}?
+Who was the first {job} in {place}?
+Who is your favorite {job}?
+Who teaches {topic} in {place}?
+Which animal is faster, a {animal} or a {animal}?
+Which {animal} lives in {place}?
+Which language is spoken in {place}?
+Which planet is the largest?
+Which river flows through {place}?
+When does {topic} begin?
+When will {event} end?
+When is the best time to visit {place}?
+When should I see a doctor about {problem}?
+Where can I buy {thing}?
+Where did {person} live?
+Where was {person} born?
+Where is my {animal}?
+Where does {thing} come from?
+Why did {person} leave {place}?
+Why does my {animal} {verb}?
+Why do I have {problem}?
+Why does {science} exist?
+Why can a {animal} not {verb}?
+What are the symptoms of {problem}?
+What are the best {topic} books?
+What are the rules of chess?
+What are the main ideas of {person}?
+What is the history of {place}?
+What is the flag of {place}?
+What is the currency of {place}?
+What is the population of {place}?
+What is the height of {thing}?
+What is the difference between {science} and {science}?
+What is the difference between a {animal} and a {animal}?
+What is the formula for {science}?
+What is the name of the king of {place}?
+What did {person} say about {topic}?
+What did you do yesterday?
+What do {animal}s eat in winter?
+What do you know about {science}?
+What do you know about {place}?
+What makes a good {job}?
+What makes {person} {adjective}?
+What should I say to my {job}?
+What would {person} think of {topic}?
+What if {person} had lived in {place}?
+What time does the train to {place} leave?
+What kind of {animal} is {adjective}?
+How was {place} founded?
+How did {person} die?
+How did {event} end?
+How do {animal}s {verb}?
+How do I get to {place}?
+How do I get from {place} to {place}?
+How do I use {code}?
+How do I file {law}?
+How do I stop {problem}?
+How do I tell a {adjective} story?
+How do planes fly?
+How many bones does a {animal} have?
+How many moons does Jupiter have?
+How many countries are in {place}?
+How many books did {person} write?
+How many calories are in {thing}?
+How many states are there in {place}?
+How many players are in a {topic} team?
+How many times did {person} visit {place}?
+How much water should I drink?
+How much does a {animal} eat in {n} days?
+How much money does {person} have?
+How long is the flight to {place}?
+How long was {event}?
+How deep is the sea near {place}?
+How hot is it in {place}?
+How heavy is {thing}?
+Is {place} in {place}?
+Is {person} still alive?
+Is {thing} expensive?
+Is {topic} more important than {topic}?
+Is it {adjective} to {verb}?
+Are {animal}s {adjective}?
+Are there {animal}s in {place}?
+Does {place} have a king?
+Does {topic} make people {adjective}?
+Did {person} know {person}?
+Did {event} change {place}?
+Can a {animal} {verb}?
+Can you write a {adjective} text for me?
+Can you explain {science}?
+Can you translate {phrase}?
+Can you recommend {thing}?
+Could you {verb} for me?
+Would you like {thing}?
+Should I {verb} every day?
+Please write {n} lines about {topic}.
+Please explain {science}.
+Please tell me about {person}.
+Please help me with {law}.
+Please fix my {code} program.
+Please translate {phrase} to {language}.
+I need a recipe for {thing}.
+I need a {job}.
+I would like to visit {place}.
+I do not understand {science}.
+I am learning {language}.
+I have {n} {animal}s. What should I feed them?
+I have {n} dollars. Should I buy {thing}?
+I lost my {animal} in {place}.
+My {job} is {adjective}. What should I do?
+My friend has {problem}.
+Give me advice about {problem}.
+Give me a synonym for {adjective}.
+Give me three reasons to visit {place}.
+Give an example of {science}.
+Show me a picture of a {animal}.
+Show me how to {verb}.
+Teach me {language}.
+Teach me to {verb}.
+Tell me the history of {topic}.
+Tell me who {person} was.
+Tell me the news from {place}.
+Explain how {thing} is made.
+Explain the rules of {topic}.
+Explain why {person} is famous.
+Explain {law}.
+List the kings of {place}.
+List all {animal}s in {place}.
+List the ingredients of {thing}.
+Name a famous {job} from {place}.
+Name the author of {work}.
+Describe the life of {person}.
+Describe a {adjective} {animal}.
+Write about {topic} in {language}.
+Write a review of {work}.
+Write a title for a story about a {animal}.
+Write a test for my {code} code.
+Write a class in {code} that {codetask}.
+Write the word {adjective} in {language}.
+Invent a {adjective} name for {thing}.
+Discuss {topic} in {place}.
+Predict the weather in {place}.
+Read me {work}.
+Help me {verb}.
+Help me write {code} code.
+Find flights from {place} to {place}.
+Find me a {job} in {place}.
+Count the stars in the sky.
+Count all {animal}s in {place}.
+Sort my mail.
+Sort the books of {person} by year.
+Solve my {problem}.
+Solve world hunger.
+Make me {adjective}.
+Make a drawing of a {animal}.
+Make {thing} for {n} people.
+Use {code} to write a program that {codetask}.
+Use {thing} to make {thing}.
+Calculate the distance from {place} to {place}.
+Calculate the mass of the moon.
+Calculate {function}({n}) + {function}({n}).
+Compute the determinant of A.
+Find all primes between {n} and {n}.
+Find the roots of x^{n} = {n}.
+Simplify {function}(x)^2 + 1.
+What is {n} in binary?
+What is {n} in {language}?
+What is the sum of the angles of a triangle?
+What is the cube root of {n}?
+What is the log of {n}?
+What is the surface of a cube with side {n}?
+What is the sine of {n} degrees?
+What is special about the year {n}?
+What is the least common multiple of {n} and {n}?
+Who was born in {n}?
+Who ruled {place} in {n}?
+Which year came after {event}?
+Is {n} divisible by {n}?
+Is {n} a perfect number?
+Does {n} have {n} divisors?
+How many divisors does {n} have?
+How many zeros are in a million?
+How do I compute the area of {thing}?
+Why is {n} a prime number?
+{topic}
+{animal}
+{place}
+{person} and {person}
+{adjective} {animal} {topic}
+The {animal} is {adjective}.
+The weather in {place} is {adjective}.
+Yes.
+No.
+OK
+Test
+What?
+Why?
+Really?""".splitlines()
+
+TEMPLATES: tuple[str, ...] = (*FACTS, *REQUESTS, *ADVICE, *MATHEMATICS, *MORE)

@@ -14,7 +14,8 @@ from ponder.verify.equation import check_equation
 FRAMES = (
     "Solve {e}.", "Solve for {u}: {e}", "Solve {e} for {u}.", "Find {u} if {e}.", "What is {u} if {e}?",
     "What is {u} in {e}?", "{e}, what is {u}?", "Solve the equation {e}.", "Find {u}: {e}", "If {e}, what is {u}?",
-    "{e}", "Which {u} solves {e}?",
+    "{e}", "Which {u} solves {e}?", "solve {e}", "Solve {e}", "solve for {u}: {e}", "what is {u} if {e}",
+    "What is the value of {u} if {e}?", "Find the value of {u}: {e}",
 )  # fmt: skip
 UNKNOWNS = "xxxxxxxxyyzntabk"
 _TERM = re.compile(r"([-+]?)(?:(\d{0,9})\*?([a-z])|(\d{1,9}))")
@@ -89,8 +90,7 @@ class Equations:
 
     def recognise(self, question: str) -> Problem | None:
         """Finds one `…=…` over one letter in the question."""
-        match = re.search(r"(?<![\w])(-? ?[\da-z][\da-z+\-−* ]*=[ ]?-?[\da-z+\-−* ]*[\da-z])(?![\w])", question)
-        if match is None:
+        if "^" in question:
             return None
         for text in re.findall(r"(?:(?<=\s)|^)(-? ?(?:\d+|\d*\*?[a-z])(?: ?[-+] ?(?:\d+\*?[a-z]?|[a-z]))* ?= ?"
                                r"-? ?(?:\d+\*?[a-z]?|[a-z])(?: ?[-+] ?(?:\d+\*?[a-z]?|[a-z]))*)(?![\w])",
