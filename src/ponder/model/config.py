@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
 from ponder.core.errors import ModelFolderError
+from ponder.model.strict_json import read_object
 
 Architecture = Literal["qwen2", "qwen3", "llama"]
 RopeKind = Literal["default", "yarn", "llama3"]
@@ -96,21 +96,21 @@ _LIMITS: dict[str, int] = {
 
 _READ = {
     *_LIMITS,
-    *("architectures", "model_type", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters"),
-    *("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window", "hidden_act", "layer_types"),
-    *("bos_token_id", "eos_token_id", "quantization_config", "partial_rotary_factor", "use_mrope"),
+    *"architectures model_type rms_norm_eps rope_theta rope_scaling rope_parameters".split(),
+    *"tie_word_embeddings attention_bias mlp_bias use_sliding_window hidden_act layer_types".split(),
+    *"bos_token_id eos_token_id quantization_config partial_rotary_factor use_mrope".split(),
 }
 
-_HARMLESS = {
-    *("sliding_window", "max_window_layers", "initializer_range", "attention_dropout", "use_cache", "pad_token_id"),
-    *("torch_dtype", "dtype", "transformers_version", "pretraining_tp", "return_dict", "output_attentions"),
-    *("output_hidden_states", "chunk_size_feed_forward", "problem_type", "id2label", "label2id", "auto_map"),
-    *("embd_pdrop", "resid_pdrop", "attn_pdrop", "hidden_dropout", "unsloth_version", "unsloth_fixed"),
-    *("task_specific_params", "is_decoder", "is_encoder_decoder", "tokenizer_class", "name_or_path"),
-    *("rope_interleaved", "gradient_checkpointing", "architectures_version", "use_bfloat16", "max_length"),
-    *("temperature", "top_k", "top_p", "repetition_penalty", "num_beams", "do_sample", "eos_token", "bos_token"),
-}
-"""Keys that change no arithmetic here, and so may have any value. `sliding_window` acts only with `use_sliding_window`."""
+_HARMLESS = set(
+    """
+    sliding_window max_window_layers initializer_range attention_dropout use_cache pad_token_id torch_dtype dtype
+    transformers_version pretraining_tp return_dict output_attentions output_hidden_states chunk_size_feed_forward
+    problem_type id2label label2id auto_map embd_pdrop resid_pdrop attn_pdrop hidden_dropout unsloth_version
+    unsloth_fixed task_specific_params is_decoder is_encoder_decoder tokenizer_class name_or_path rope_interleaved
+    gradient_checkpointing use_bfloat16 temperature top_k top_p repetition_penalty num_beams do_sample max_length
+    """.split()
+)
+"""Keys that change no arithmetic here, and so may have any value; `sliding_window` needs `use_sliding_window`."""
 
 
 class _Reader:
@@ -140,7 +140,11 @@ class _Reader:
             value = default
         if value is None:
             self.fail(f"{key!r} is missing", f"give a number from {low:g} to {high:g}")
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not low <= value <= high
+        ):
             self.fail(f"{key!r} is {value!r}", f"allowed is a number from {low:g} to {high:g}")
         return float(value)
 
@@ -154,21 +158,31 @@ class _Reader:
 
     def token_ids(self, key: str, vocab_size: int) -> tuple[int, ...]:
         value = self.values.get(key)
-        listed = cast("list[Any]", value) if isinstance(value, list) else [] if value is None else [value]
+        listed = (
+            cast("list[Any]", value)
+            if isinstance(value, list)
+            else []
+            if value is None
+            else [value]
+        )
         for item in listed:
             if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < vocab_size:
-                self.fail(f"{key!r} holds {item!r}", f"allowed are token ids from 0 to {vocab_size - 1}")
+                self.fail(
+                    f"{key!r} holds {item!r}", f"allowed are token ids from 0 to {vocab_size - 1}"
+                )
         return tuple(cast("list[int]", listed))
 
 
 def read_model_config(folder: Path) -> ModelConfig:
     """The config of a model folder; ModelFolderError names a key that is missing, unknown or not supported."""
-    raw = read_json_object(folder / "config.json", f"a Hugging Face model folder with a config.json; {folder} has none")
+    raw = read_object(
+        folder / "config.json", f"a Hugging Face model folder with a config.json; {folder} has none"
+    )
     config = parse_model_config(raw, str(folder / "config.json"))
     generation = folder / "generation_config.json"
     if not generation.is_file():
         return config
-    reader = _Reader(str(generation), read_json_object(generation, "a readable generation_config.json"))
+    reader = _Reader(str(generation), read_object(generation, "a readable generation_config.json"))
     more = reader.token_ids("eos_token_id", config.vocab_size)
     ends = tuple(dict.fromkeys(config.end_ids + more))
     return replace(config, end_ids=ends)
@@ -183,15 +197,23 @@ def parse_model_config(raw: Mapping[str, Any], source: str = "config.json") -> M
     heads = reader.integer("num_attention_heads")
     kv_heads = reader.integer("num_key_value_heads", heads if architecture == "llama" else None)
     if heads % kv_heads:
-        reader.fail(f"'num_attention_heads' is {heads}", f"it must be a multiple of num_key_value_heads {kv_heads}")
-    head_dim = reader.integer("head_dim", 128 if architecture == "qwen3" else max(hidden // heads, 1))
+        reader.fail(
+            f"'num_attention_heads' is {heads}",
+            f"it must be a multiple of num_key_value_heads {kv_heads}",
+        )
+    head_dim = reader.integer(
+        "head_dim", 128 if architecture == "qwen3" else max(hidden // heads, 1)
+    )
     if head_dim % 2:
         reader.fail(f"the head size is {head_dim}", "rotary embedding needs an even head size")
     vocab = reader.integer("vocab_size")
     layers = reader.integer("num_hidden_layers")
     types = raw.get("layer_types")
     if types is not None and types != ["full_attention"] * layers:
-        reader.fail("'layer_types' asks for other than full attention", f"allowed is 'full_attention' for all {layers}")
+        reader.fail(
+            "'layer_types' asks for other than full attention",
+            f"allowed is 'full_attention' for all {layers}",
+        )
     bias = architecture == "qwen2" or reader.flag("attention_bias", False)
     bos = reader.token_ids("bos_token_id", vocab)
     return ModelConfig(
@@ -220,8 +242,14 @@ def _architecture(reader: _Reader) -> Architecture:
     model_type = reader.values.get("model_type")
     allowed = f"allowed are {', '.join(ARCHITECTURES)}"
     if names is None and isinstance(model_type, str):
-        names = [name for name, short in ARCHITECTURES.items() if short == model_type] or [model_type]
-    if not isinstance(names, list) or len(cast("list[Any]", names)) != 1 or names[0] not in ARCHITECTURES:
+        names = [name for name, short in ARCHITECTURES.items() if short == model_type] or [
+            model_type
+        ]
+    if (
+        not isinstance(names, list)
+        or len(cast("list[Any]", names)) != 1
+        or names[0] not in ARCHITECTURES
+    ):
         reader.fail(f"the architecture is {cast(Any, names)!r}", allowed)
     architecture = ARCHITECTURES[cast(str, names[0])]
     if model_type not in (None, architecture):
@@ -232,27 +260,42 @@ def _architecture(reader: _Reader) -> Architecture:
 def _refuse_unsupported(reader: _Reader, architecture: Architecture) -> None:
     values = reader.values
     if values.get("quantization_config") is not None:
-        quantization = cast("dict[str, Any]", values["quantization_config"])
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, Mapping) else quantization
+        given: Any = values["quantization_config"]
+        method = given.get("quant_method", "unknown") if isinstance(given, dict) else given
         reader.fail(
             f"the weights are quantised ('quantization_config' names {method!r})",
             "allowed are float32, bfloat16 and float16 safetensors; take the unquantised folder and load it with "
             "weights='int8' for a small copy",
         )
     if reader.flag("use_sliding_window", False):
-        reader.fail("'use_sliding_window' is true", "sliding-window attention is not supported; allowed is false")
+        reader.fail(
+            "'use_sliding_window' is true",
+            "sliding-window attention is not supported; allowed is false",
+        )
     if values.get("hidden_act", "silu") != "silu":
         reader.fail(f"'hidden_act' is {values['hidden_act']!r}", "allowed is 'silu'")
     if reader.flag("mlp_bias", False):
         reader.fail("'mlp_bias' is true", "allowed is false")
     if reader.flag("use_mrope", False):
-        reader.fail("'use_mrope' is true", "multimodal positions are not supported; allowed is false")
+        reader.fail(
+            "'use_mrope' is true", "multimodal positions are not supported; allowed is false"
+        )
     if architecture == "qwen2" and not reader.flag("attention_bias", True):
-        reader.fail("'attention_bias' is false", "Qwen2 has a bias on q, k and v; allowed is true or no such key")
+        reader.fail(
+            "'attention_bias' is false",
+            "Qwen2 has a bias on q, k and v; allowed is true or no such key",
+        )
     if reader.number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0:
-        reader.fail(f"'partial_rotary_factor' is {values['partial_rotary_factor']!r}", "allowed is 1.0")
+        reader.fail(
+            f"'partial_rotary_factor' is {values['partial_rotary_factor']!r}", "allowed is 1.0"
+        )
     for key, value in values.items():
-        if key in _READ or key in _HARMLESS or key.startswith("_") or value in (None, False, [], {}, ""):
+        if (
+            key in _READ
+            or key in _HARMLESS
+            or key.startswith("_")
+            or value in (None, False, [], {}, "")
+        ):
             continue
         near = difflib.get_close_matches(key, sorted(_READ), 1)
         reader.fail(
@@ -278,7 +321,9 @@ def _rope(reader: _Reader) -> RopeConfig:
         given = {}
     if not isinstance(given, Mapping):
         reader.fail(f"the rope parameters are {given!r}", "allowed is an object with a 'rope_type'")
-    rope = _Reader(f"{reader.source} (rope)", {"rope_theta": reader.values.get("rope_theta"), **given})
+    rope = _Reader(
+        f"{reader.source} (rope)", {"rope_theta": reader.values.get("rope_theta"), **given}
+    )
     kind = rope.values.get("rope_type", rope.values.get("type", "default"))
     if not isinstance(kind, str) or kind not in _ROPE_KEYS:
         rope.fail(f"the rope type is {kind!r}", f"allowed are {', '.join(_ROPE_KEYS)}")
@@ -287,7 +332,9 @@ def _rope(reader: _Reader) -> RopeConfig:
         known |= {"factor", "original_max_position_embeddings"}
     for key, value in rope.values.items():
         if key not in known and value is not None:
-            rope.fail(f"unknown key {key!r} for type {kind!r}", f"allowed are {', '.join(sorted(known))}")
+            rope.fail(
+                f"unknown key {key!r} for type {kind!r}", f"allowed are {', '.join(sorted(known))}"
+            )
     if rope.number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0:
         rope.fail("'partial_rotary_factor' is not 1.0", "allowed is 1.0")
     theta = rope.number("rope_theta", 10000.0, 1.0 + 1e-6, 1e12)
@@ -299,8 +346,12 @@ def _rope(reader: _Reader) -> RopeConfig:
         low = rope.number("low_freq_factor", None, 1e-3, 1e3)
         high = rope.number("high_freq_factor", None, 1e-3, 1e3)
         if high <= low:
-            rope.fail(f"'high_freq_factor' is {high:g}", f"it must be above low_freq_factor {low:g}")
-        return RopeConfig("llama3", theta, factor, original, low_freq_factor=low, high_freq_factor=high)
+            rope.fail(
+                f"'high_freq_factor' is {high:g}", f"it must be above low_freq_factor {low:g}"
+            )
+        return RopeConfig(
+            "llama3", theta, factor, original, low_freq_factor=low, high_freq_factor=high
+        )
     return RopeConfig(
         "yarn",
         theta,
@@ -308,7 +359,9 @@ def _rope(reader: _Reader) -> RopeConfig:
         original,
         beta_fast=rope.number("beta_fast", 32.0, 1e-3, 1e6),
         beta_slow=rope.number("beta_slow", 1.0, 1e-3, 1e6),
-        attention_factor=rope.number("attention_factor", _yarn_attention_factor(rope, factor), 1e-3, 1e3),
+        attention_factor=rope.number(
+            "attention_factor", _yarn_attention_factor(rope, factor), 1e-3, 1e3
+        ),
         truncate=rope.flag("truncate", True),
     )
 
@@ -322,33 +375,3 @@ def _yarn_attention_factor(rope: _Reader, factor: float) -> float:
     mscale = rope.number("mscale", 0.0, 0.0, 100.0)
     all_dim = rope.number("mscale_all_dim", 0.0, 0.0, 100.0)
     return scaled(mscale) / scaled(all_dim) if mscale and all_dim else scaled(1.0)
-
-
-def read_json_object(path: Path, wanted: str, max_bytes: int = 16 << 20) -> dict[str, Any]:
-    """The object in a JSON file; duplicate keys, NaN, infinities and other top-level values are refused."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, value in items:
-            if key in result:
-                raise ValueError(f"the key {key!r} stands there twice")
-            result[key] = value
-        return result
-
-    def constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not a number that JSON allows")
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ModelFolderError(f"{path}: cannot be read ({error.strerror})", f"wanted is {wanted}") from error
-    if len(data) > max_bytes:
-        raise ModelFolderError(f"{path}: larger than {max_bytes} bytes", f"wanted is {wanted}")
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path}: not valid JSON ({error})", f"wanted is {wanted}") from error
-    if not isinstance(value, dict):
-        raise ModelFolderError(f"{path}: holds no JSON object", f"wanted is {wanted}")
-    return cast("dict[str, Any]", value)

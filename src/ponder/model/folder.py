@@ -1,4 +1,4 @@
-"""model/folder: from a Hugging Face folder, or a shape, to a `Model`; and back to a folder. Pickles are never opened."""
+"""model/folder: from a Hugging Face folder, or a shape, to a `Model`. Pickles are never opened."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ponder.core.errors import ConfigError, ModelFolderError
-from ponder.model.config import ModelConfig, read_json_object, read_model_config
+from ponder.model.config import ModelConfig, read_model_config
 from ponder.model.model import Model
 from ponder.model.ops import OpsName, make_ops
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import bfloat16_bits
 from ponder.model.safetensors import SafetensorsFile, TensorEntry
+from ponder.model.strict_json import read_object
 from ponder.model.weights import EMBEDDING, HEAD, prepare_weights, tensor_shapes
 
 WeightsChoice = Literal["auto", "fp32", "bf16", "int8"]
@@ -34,12 +35,14 @@ def load_model(
     ops: OpsName = "auto",
     threads: int | None = None,
 ) -> Model:
-    """A model from a folder in Hugging Face layout; ModelFolderError says what is wrong with one that cannot be used."""
+    """A model from a folder in Hugging Face layout; ModelFolderError says why one cannot be used."""
     _check_choice(weights)
     path = Path(folder)
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
-        raise ModelFolderError(f"{path}: {what}", "give a Hugging Face model folder (config.json, *.safetensors)")
+        raise ModelFolderError(
+            f"{path}: {what}", "give a Hugging Face model folder (config.json, *.safetensors)"
+        )
     config = read_model_config(path)
     tensors = FolderTensors(path, config)
     chosen = tensors.stored_format() if weights == "auto" else weights
@@ -113,16 +116,22 @@ class FolderTensors:
             if name not in self._owner:
                 problems.append(f"missing {name!r} of shape {list(shape)}")
             elif self._entry(name).shape != shape:
-                problems.append(f"{name!r} has shape {list(self._entry(name).shape)}, expected {list(shape)}")
+                problems.append(
+                    f"{name!r} has shape {list(self._entry(name).shape)}, expected {list(shape)}"
+                )
             elif self._entry(name).dtype not in ("F32", "F16", "BF16"):
-                problems.append(f"{name!r} is stored as {self._entry(name).dtype}, allowed are F32, F16, BF16")
+                problems.append(
+                    f"{name!r} is stored as {self._entry(name).dtype}, allowed are F32, F16, BF16"
+                )
         for name in self._owner:
             if name in shapes or _IGNORED.fullmatch(name):
                 continue
             if name == HEAD and not problems:
                 if _same(self.tensor(HEAD), self.tensor(EMBEDDING)):
                     continue
-                problems.append(f"{HEAD!r} differs from {EMBEDDING!r} although the config ties them")
+                problems.append(
+                    f"{HEAD!r} differs from {EMBEDDING!r} although the config ties them"
+                )
             else:
                 problems.append(f"surplus {name!r} of shape {list(self._entry(name).shape)}")
         if problems:
@@ -133,7 +142,11 @@ class FolderTensors:
 
 
 def _same(a: Stored, b: Stored) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a.view(np.uint8), b.view(np.uint8)))
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and bool(np.array_equal(a.view(np.uint8), b.view(np.uint8)))
+    )
 
 
 def _open_files(folder: Path) -> list[SafetensorsFile]:
@@ -147,13 +160,16 @@ def _open_files(folder: Path) -> list[SafetensorsFile]:
                 "allowed are safetensors: take a revision that has them, or convert in a sandbox with transformers' "
                 "save_pretrained(folder, safe_serialization=True)",
             )
-        raise ModelFolderError(f"{folder}: has neither {_SINGLE} nor {_INDEX}", "give a folder with safetensors weights")
+        raise ModelFolderError(
+            f"{folder}: has neither {_SINGLE} nor {_INDEX}",
+            "give a folder with safetensors weights",
+        )
     return _open_shards(folder)
 
 
 def _open_shards(folder: Path) -> list[SafetensorsFile]:
     index = folder / _INDEX
-    raw = read_json_object(index, "an index with a 'weight_map'", 64 << 20).get("weight_map")
+    raw = read_object(index, "an index with a 'weight_map'", 64 << 20).get("weight_map")
     again = "fetch the folder again"
     if not isinstance(raw, dict) or not raw:
         raise ModelFolderError(f"{index}: has no 'weight_map' object", again)
@@ -161,7 +177,8 @@ def _open_shards(folder: Path) -> list[SafetensorsFile]:
     for shard in weight_map.values():
         if not isinstance(shard, str) or not _is_plain_name(shard):
             raise ModelFolderError(
-                f"{index}: names the shard {shard!r}", "allowed are plain names of .safetensors files in the same folder"
+                f"{index}: names the shard {shard!r}",
+                "allowed are plain names of .safetensors files in the same folder",
             )
     shards = sorted(set(cast("dict[str, str]", weight_map).values()))
     missing = [name for name in shards if not (folder / name).is_file()]
@@ -183,12 +200,19 @@ def _open_shards(folder: Path) -> list[SafetensorsFile]:
         if found.get(name) != shard
     ]
     if problems:
-        raise ModelFolderError(f"{index}: does not agree with its shards: {'; '.join(problems)}", again)
+        raise ModelFolderError(
+            f"{index}: does not agree with its shards: {'; '.join(problems)}", again
+        )
     return files
 
 
 def _is_plain_name(name: str) -> bool:
-    plain = PurePosixPath(name).name == name and "\\" not in name and ":" not in name and "\0" not in name
+    plain = (
+        PurePosixPath(name).name == name
+        and "\\" not in name
+        and ":" not in name
+        and "\0" not in name
+    )
     return plain and name.endswith(".safetensors") and not name.startswith(".")
 
 
@@ -199,9 +223,11 @@ def _check_choice(weights: str) -> None:
 
 def _check_memory(config: ModelConfig, weights_format: WeightsFormat, what: str) -> None:
     need = config.parameter_count() * {"fp32": 4, "bf16": 2, "int8": 1}[weights_format]
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else need
+    have = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else need
+    )
     if need > have:
         raise ConfigError(
-            f"{what} needs at least {need / 2**30:.1f} GiB as {weights_format}, this machine has {have / 2**30:.1f} GiB",
+            f"{what} needs {need / 2**30:.1f} GiB as {weights_format}, this machine has {have / 2**30:.1f} GiB",
             "take a smaller model, or weights='int8'",
         )

@@ -24,7 +24,9 @@ class Model:
 
     __slots__ = ("config", "ops", "weights", "weights_format")
 
-    def __init__(self, config: ModelConfig, ops: Ops, weights: Weights, weights_format: WeightsFormat) -> None:
+    def __init__(
+        self, config: ModelConfig, ops: Ops, weights: Weights, weights_format: WeightsFormat
+    ) -> None:
         self.config = config
         self.ops = ops
         self.weights = weights
@@ -33,7 +35,9 @@ class Model:
     def forward(self, tokens_T: NDArray[Any], positions_T: NDArray[Any], view: View) -> Array:
         """Hidden states after the final norm, [T, D], as the op set's array; index arrays are numpy int32."""
         from_numpy = self.ops.from_numpy
-        return transformer.forward(self.ops, self.weights, from_numpy(tokens_T), from_numpy(positions_T), view)
+        return transformer.forward(
+            self.ops, self.weights, from_numpy(tokens_T), from_numpy(positions_T), view
+        )
 
     def logits(self, hidden_ND: Array) -> Array:
         """Logits of these rows, fp32 [N, V]."""
@@ -73,5 +77,7 @@ class Model:
         vocab = self.config.vocab_size
         for position, token in enumerate(ids):
             if not 0 <= token < vocab:
-                raise PromptError(f"token id {token!r} at position {position}", f"allowed are 0 to {vocab - 1}")
+                raise PromptError(
+                    f"token id {token!r} at position {position}", f"allowed are 0 to {vocab - 1}"
+                )
         return np.asarray(ids, np.int32)

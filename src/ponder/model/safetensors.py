@@ -15,11 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.core.errors import ModelFolderError
+from ponder.model.strict_json import decode_object
 
 MAX_HEADER_BYTES = 100_000_000
 
 _ITEM_BYTES: dict[str, int] = {
-    **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2},
+    **{
+        "BOOL": 1,
+        "U8": 1,
+        "I8": 1,
+        "F8_E4M3": 1,
+        "F8_E5M2": 1,
+        "U16": 2,
+        "I16": 2,
+        "F16": 2,
+        "BF16": 2,
+    },
     **{"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8},
 }
 _NUMPY_TYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -50,14 +61,19 @@ class SafetensorsFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ModelFolderError(
-                f"{path}: cannot be read ({error.strerror or error})", "wanted is a readable .safetensors file"
+                f"{path}: cannot be read ({error.strerror or error})",
+                "wanted is a readable .safetensors file",
             ) from error
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A read-only view into the mapped file: float32, float16, or uint16 for the bits of BF16."""
         entry = self.entries[name]
         if entry.dtype not in _NUMPY_TYPES:
-            _fail(self.path, f"tensor {name!r} is stored as {entry.dtype}", f"allowed are {', '.join(_NUMPY_TYPES)}")
+            _fail(
+                self.path,
+                f"tensor {name!r} is stored as {entry.dtype}",
+                f"allowed are {', '.join(_NUMPY_TYPES)}",
+            )
         count = (entry.end - entry.begin) // _ITEM_BYTES[entry.dtype]
         if count == 0:
             return np.zeros(entry.shape, _NUMPY_TYPES[entry.dtype])
@@ -67,7 +83,9 @@ class SafetensorsFile:
         return array if array.flags.aligned else array.copy()
 
 
-def _fail(path: Path, problem: str, advice: str = "the file is damaged or not safetensors; fetch it again") -> NoReturn:
+def _fail(
+    path: Path, problem: str, advice: str = "the file is damaged or not safetensors; fetch it again"
+) -> NoReturn:
     raise ModelFolderError(f"{path}: {problem}", advice)
 
 
@@ -76,12 +94,21 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Tenso
         _fail(path, f"only {size} bytes, too short for safetensors")
     (length,) = struct.unpack("<Q", file.read(8))
     if length > MAX_HEADER_BYTES:
-        _fail(path, f"its header claims {length} bytes", f"allowed are at most {MAX_HEADER_BYTES}; fetch the file again")
+        _fail(
+            path,
+            f"its header claims {length} bytes",
+            f"allowed are at most {MAX_HEADER_BYTES}; fetch the file again",
+        )
     if length > size - 8:
-        _fail(path, f"its header claims {length} bytes but the file has only {size - 8} after the length")
+        _fail(
+            path,
+            f"its header claims {length} bytes but the file has only {size - 8} after the length",
+        )
     raw = _decode(path, file.read(length))
     metadata = raw.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()
+    ):
         _fail(path, "'__metadata__' is not an object of strings")
     entries = {name: _entry(path, name, value) for name, value in raw.items()}
     _check_layout(path, entries, size - 8 - length)
@@ -89,29 +116,30 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Tenso
 
 
 def _decode(path: Path, data: bytes) -> dict[str, Any]:
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(items)
-        if len(result) != len(items):
-            names = [name for name, _ in items]
-            raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands there twice")
-        return result
-
     try:
-        header = json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
-    except (ValueError, RecursionError) as error:
+        return decode_object(data)
+    except ValueError as error:
         _fail(path, f"its header is not valid JSON ({error})")
-    if not isinstance(header, dict):
-        _fail(path, "its header is not a JSON object")
-    return cast("dict[str, Any]", header)
 
 
 def _entry(path: Path, name: str, value: Any) -> TensorEntry:
-    if not isinstance(value, dict) or set(cast("dict[str, Any]", value)) != {"dtype", "shape", "data_offsets"}:
-        _fail(path, f"the entry of tensor {name!r} does not hold exactly dtype, shape and data_offsets")
+    if not isinstance(value, dict) or set(cast("dict[str, Any]", value)) != {
+        "dtype",
+        "shape",
+        "data_offsets",
+    }:
+        _fail(
+            path,
+            f"the entry of tensor {name!r} does not hold exactly dtype, shape and data_offsets",
+        )
     fields = cast("dict[str, Any]", value)
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
-        _fail(path, f"tensor {name!r} has the unknown dtype {dtype!r}", f"allowed are {', '.join(_NUMPY_TYPES)}")
+        _fail(
+            path,
+            f"tensor {name!r} has the unknown dtype {dtype!r}",
+            f"allowed are {', '.join(_NUMPY_TYPES)}",
+        )
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > 8:
         _fail(path, f"tensor {name!r} has a malformed shape or offsets: {shape!r}, {offsets!r}")
     count = 1
@@ -129,7 +157,8 @@ def _entry(path: Path, name: str, value: Any) -> TensorEntry:
 
 def _counts(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in cast("list[Any]", value)
+        isinstance(item, int) and not isinstance(item, bool) and item >= 0
+        for item in cast("list[Any]", value)
     )
 
 
@@ -143,11 +172,19 @@ def _check_layout(path: Path, entries: Mapping[str, TensorEntry], data_bytes: in
                 "it is truncated or its offsets were tampered with",
             )
         if entry.begin != position:
-            what = "overlaps the one before it" if entry.begin < position else "leaves a gap before it"
-            _fail(path, f"tensor {name!r} begins at byte {entry.begin}, expected {position}: it {what}")
+            what = (
+                "overlaps the one before it" if entry.begin < position else "leaves a gap before it"
+            )
+            _fail(
+                path,
+                f"tensor {name!r} begins at byte {entry.begin}, expected {position}: it {what}",
+            )
         position = entry.end
     if position != data_bytes:
-        _fail(path, f"its tensors end at byte {position} but the file holds {data_bytes} bytes of data")
+        _fail(
+            path,
+            f"its tensors end at byte {position} but the file holds {data_bytes} bytes of data",
+        )
 
 
 def write_safetensors(file: BinaryIO, tensors: Mapping[str, NDArray[Any]]) -> None:

@@ -45,7 +45,17 @@ def _shape(
 
 def _own(hidden: int, layers: int, heads: tuple[int, int], ff: int, vocab: int) -> ModelConfig:
     return _shape(
-        "qwen2", hidden, layers, heads, ff, vocab, True, head_dim=64, theta=1e4, positions=2048, ids=(0, 2)
+        "qwen2",
+        hidden,
+        layers,
+        heads,
+        ff,
+        vocab,
+        True,
+        head_dim=64,
+        theta=1e4,
+        positions=2048,
+        ids=(0, 2),
     )
 
 
@@ -57,9 +67,15 @@ SHAPES: dict[str, ModelConfig] = {
     "qwen2.5-1.5b": _shape("qwen2", 1536, 28, (12, 2), 8960, 151936, True, positions=131072),
     "qwen2.5-3b": _shape("qwen2", 2048, 36, (16, 2), 11008, 151936, True, positions=32768),
     "qwen2.5-7b": _shape("qwen2", 3584, 28, (28, 4), 18944, 152064, False, positions=131072),
-    "qwen2.5-14b": _shape("qwen2", 5120, 48, (40, 8), 13824, 152064, False, eps=1e-5, positions=131072),
-    "qwen2.5-32b": _shape("qwen2", 5120, 64, (40, 8), 27648, 152064, False, eps=1e-5, positions=131072),
-    "qwen2.5-72b": _shape("qwen2", 8192, 80, (64, 8), 29568, 152064, False, eps=1e-5, positions=131072),
+    "qwen2.5-14b": _shape(
+        "qwen2", 5120, 48, (40, 8), 13824, 152064, False, eps=1e-5, positions=131072
+    ),
+    "qwen2.5-32b": _shape(
+        "qwen2", 5120, 64, (40, 8), 27648, 152064, False, eps=1e-5, positions=131072
+    ),
+    "qwen2.5-72b": _shape(
+        "qwen2", 8192, 80, (64, 8), 29568, 152064, False, eps=1e-5, positions=131072
+    ),
     "qwq-32b": _shape("qwen2", 5120, 64, (40, 8), 27648, 152064, False, eps=1e-5),
     "qwen3-0.6b": _shape("qwen3", 1024, 28, (16, 8), 3072, 151936, True, head_dim=128),
     "qwen3-1.7b": _shape("qwen3", 2048, 28, (16, 8), 6144, 151936, True, head_dim=128),

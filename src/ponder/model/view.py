@@ -1,6 +1,6 @@
 """model/view: where the keys and values of a forward pass live. Layers pass a view on and never look inside.
 
-Letters: T tokens of all sequences, S sequences, P pages of the longest sequence, L layers, K key/value heads, C head size.
+Letters: T tokens of all sequences, S sequences, P pages of the longest, L layers, K key/value heads, C head size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PackedView:
 
 @dataclass(slots=True)
 class KVPool:
-    """Keys and values of every layer in pages of `page_len` slots. The op set writes into it; the engine owns the pages."""
+    """Keys and values of every layer in pages of `page_len` slots. The op set writes it; the engine owns the pages."""
 
     keys: Any
     """[L, num_pages, K, page_len, C], C-contiguous, of `dtype`; keys are stored after RoPE."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Literal, cast
 
 from ponder.core.errors import ConfigError, UserError
@@ -36,7 +37,10 @@ def make_ops(name: OpsName = "auto", threads: int | None = None) -> Ops:
     the number. ConfigError for an unknown name or a number out of range, UserError for `native` that does not load.
     """
     if threads is not None and not 1 <= threads <= 1024:
-        raise ConfigError(f"threads is {threads!r}", "allowed is a whole number from 1 to 1024, or none for every core")
+        raise ConfigError(
+            f"threads is {threads!r}",
+            "allowed is a whole number from 1 to 1024, or none for every core",
+        )
     if name == "auto":
         name = "native" if native_available()[0] else "reference"
     if name not in _OP_SETS:
@@ -49,5 +53,12 @@ def make_ops(name: OpsName = "auto", threads: int | None = None) -> Ops:
                 "install a C++17 compiler and reinstall ponder, or use ops='reference'",
             )
     module, attribute = _OP_SETS[name]
-    count = threads if threads is not None else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cast(Ops, getattr(importlib.import_module(module), attribute)(threads=count))
+    op_set = getattr(importlib.import_module(module), attribute)
+    return cast(Ops, op_set(threads=threads if threads is not None else available_threads()))
+
+
+def available_threads() -> int:
+    """Cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

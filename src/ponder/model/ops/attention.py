@@ -5,6 +5,7 @@ Letters: T rows of a sequence, R rows of a block, P slots, K key/value heads, G 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,14 @@ from ponder.model.ops.scalar import F32, exp32, lane_sum
 from ponder.model.view import ATTENTION_CHUNK, KVPool, PagedView, View
 
 _ROWS = 16
-"""Rows done at a time, aligned to absolute slots: it divides the chunk, so all rows of a block see equally many chunks."""
+"""Rows done at a time, aligned to absolute slots: they divide a chunk, so a block's rows see equally many chunks."""
 
 
 def attend(q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float) -> F32:
     """Attention of all sequences of a view; writes the pool of a `PagedView` first."""
     out = np.empty(q_THC.shape, np.float32)
     starts = [int(start) for start in view.starts_S1]
-    for s, (first, last) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for s, (first, last) in enumerate(itertools.pairwise(starts)):
         rows = slice(first, last)
         if isinstance(view, PagedView):
             cached = int(view.lengths_S[s])
@@ -75,26 +76,26 @@ def attend_sequence(q_THC: F32, k_PKC: F32, v_PKC: F32, cached: int, scale: floa
 def _attend_block(q_RKGC: F32, k_KPC: F32, v_PKC: F32, slot: int, scale: np.float32) -> F32:
     rows = len(q_RKGC)
     visible = slot + rows
-    m = l = o = None
+    high = total = o = None
     for start in range(0, visible, ATTENTION_CHUNK):
         end = min(start + ATTENTION_CHUNK, visible)
         score = lane_sum(q_RKGC[:, :, :, None] * k_KPC[None, :, None, start:end]) * scale
         if end > slot + 1:
             seen = np.arange(start, end) <= slot + np.arange(rows)[:, None]
             score = np.where(seen[:, None, None], score, np.float32(-np.inf))
-        m_c = score.max(axis=-1)
-        w = exp32(score - m_c[..., None])
-        l_c = lane_sum(w)
+        high_c = score.max(axis=-1)
+        w = exp32(score - high_c[..., None])
+        total_c = lane_sum(w)
         w_PRKG = np.ascontiguousarray(np.moveaxis(w, -1, 0))
         terms = np.multiply(w_PRKG[..., None], v_PKC[start:end, None, :, None], order="C")
         o_c = np.add.reduce(terms, axis=0, initial=0.0)  # outer axis: in ascending order of slots
-        if m is None or l is None or o is None:
-            m, l, o = m_c, l_c, o_c
+        if high is None or total is None or o is None:
+            high, total, o = high_c, total_c, o_c
             continue
-        higher = np.maximum(m, m_c)
-        a, b = exp32(m - higher), exp32(m_c - higher)
-        l = l * a + l_c * b
+        higher = np.maximum(high, high_c)
+        a, b = exp32(high - higher), exp32(high_c - higher)
+        total = total * a + total_c * b
         o = o * a[..., None] + o_c * b[..., None]
-        m = higher
-    assert o is not None and l is not None, f"no slot is visible to {rows} rows at slot {slot}"
-    return o / l[..., None]
+        high = higher
+    assert total is not None and o is not None, f"no slot is visible to {rows} rows at slot {slot}"
+    return o / total[..., None]

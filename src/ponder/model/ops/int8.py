@@ -1,7 +1,7 @@
 """model/ops/int8: the definition, to the bit, of linear layers with int8 weights and int8 activations (W8A8).
 
-Columns (the summed axis, K of them) fall into groups of 128 in ascending order; the last may be shorter. A weight row and
-an activation row are quantised alike, group by group, from their float32 values:
+Columns (the summed axis, K of them) fall into groups of 128 in ascending order; the last may be shorter. A weight row
+and an activation row are quantised alike, group by group, from their float32 values:
 
     s = max|x| / 127                 one fp32 division
     q = rint(x / s) clipped to ±127  one fp32 division an element, half to even;  q = 0 where s is 0
@@ -11,8 +11,8 @@ and the product of one row with one weight row is
     y = 0;  for g ascending:  y = y + float32(dot_g) · (s_w[g] · s_x[g])
     y = y + bias                     when there is one
 
-with dot_g the exact integer dot product of the group (below 2²⁴, so exact in fp32) and every ·, + rounded to fp32 on its
-own. No value of a finite model overflows; a row with NaN or infinity gives unspecified numbers, never a crash.
+with dot_g the exact integer dot product of the group (below 2²⁴, so exact in fp32) and every · and + rounded to fp32
+on its own. No value of a finite model overflows; a row with NaN or infinity gives unspecified numbers, never a crash.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ What holds for every op set:
 - A row of a result depends on that row of the input alone (`attend`: on the sequence's own rows and slots), to the bit:
   not on the other rows, their number, the layout of pages, or threads.
 - `scalar.py` and `int8.py` are the definitions of sums, exp, norms, attention and the int8 format. `reference` follows
-  them literally; `native` gives the same bits, save for `linear` with fp32 and bf16 weights, whose order of summation is
-  the op set's own.
+  them literally; `native` gives the same bits, save for `linear` with fp32 and bf16 weights, whose order of sums is the
+  op set's own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Ops(Protocol):
     def prepare_linear(
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
     ) -> Any:
-        """A linear layer from matrices [E_i, K] stacked along E in the order given (q, k, v; gate, up), bias [E] or None.
+        """A linear layer from matrices [E_i, K] stacked along E in the order given (q, k, v; gate, up), bias [E].
 
         fp32 holds the exact value of what is stored; bf16 rounds to nearest even (exact when stored so); int8 quantises
         the fp32 value as `int8.py` says. `name` is for error messages.
@@ -67,7 +67,9 @@ class Ops(Protocol):
         """x / sqrt(mean of squares over the last axis + eps) · weight; x is [T, D] or, for q and k, [T, H, C]."""
         ...
 
-    def add_norm(self, x_TD: Array, delta_TD: Array | None, weight: Array, eps: float) -> tuple[Array, Array]:
+    def add_norm(
+        self, x_TD: Array, delta_TD: Array | None, weight: Array, eps: float
+    ) -> tuple[Array, Array]:
         """(x + delta, rms_norm of that); with delta None (x, rms_norm of x)."""
         ...
 

@@ -1,4 +1,4 @@
-"""model/ops/reference: the op set in plain numpy. It is the definition, the oracle of tests, and the way without a compiler."""
+"""model/ops/reference: the op set in plain numpy. The definition, the oracle of tests, the way without a compiler."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ class ReferenceOps:
     def rms_norm(self, x: F32, weight: F32, eps: float) -> F32:
         return scalar.rms_norm(x, weight, eps)
 
-    def add_norm(
-        self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float
-    ) -> tuple[F32, F32]:
+    def add_norm(self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float) -> tuple[F32, F32]:
         total = x_TD if delta_TD is None else x_TD + delta_TD
         return total, scalar.rms_norm(total, weight, eps)
 
@@ -80,7 +78,9 @@ class ReferenceOps:
         if isinstance(weight, Int8Linear):
             return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
         y = np.empty((len(x_TK), len(weight.weight_EK)), np.float32)
-        for row, x_K in enumerate(np.ascontiguousarray(x_TK)):  # a matrix product's bits would depend on T
+        for row, x_K in enumerate(
+            np.ascontiguousarray(x_TK)
+        ):  # a matrix product's bits would depend on T
             np.dot(weight.weight_EK, x_K, out=y[row])
         return y if weight.bias_E is None else y + weight.bias_E
 
@@ -91,7 +91,10 @@ class ReferenceOps:
         cos, sin = rotation[0][:, None], rotation[1][:, None]
         half = x_THC.shape[-1] // 2
         a, b = x_THC[..., :half], x_THC[..., half:]
-        return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+        out = np.empty(x_THC.shape, np.float32)
+        out[..., :half] = a * cos - b * sin
+        out[..., half:] = b * cos + a * sin
+        return out
 
     def attend(
         self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float
@@ -100,7 +103,8 @@ class ReferenceOps:
 
     def swiglu(self, gate_up_T2F: F32) -> F32:
         half = gate_up_T2F.shape[-1] // 2
-        return scalar.silu(gate_up_T2F[..., :half]) * gate_up_T2F[..., half:]
+        gate_TF, up_TF = gate_up_T2F[..., :half], gate_up_T2F[..., half:]
+        return scalar.silu(gate_TF) * up_TF
 
     def log_softmax(self, logits_NV: F32) -> F32:
         return scalar.log_softmax(logits_NV)

@@ -1,7 +1,7 @@
 """model/ops/scalar: the bit definitions of the float arithmetic that every numpy-like op set shares.
 
-Each operation below is one IEEE-754 binary32 operation rounded to nearest even: no fused multiply-add, no reassociation,
-no flush of subnormals. `native` does the same operations in the same order (compile with `-ffp-contract=off`).
+Each operation below is one IEEE-754 binary32 operation rounded to nearest even: no fused multiply-add, no
+reassociation, no flush of subnormals. `native` does the same operations in the same order (compile with `-ffp-contract=off`).
 
 lane_sum(x, n)   16 lanes start at +0. For i = 0 … n−1 ascending: lane[i mod 16] += x[i]. Then the lanes are folded:
                  lane[j] += lane[j + 8] for j < 8, lane[j] += lane[j + 4] for j < 4, += lane[j + 2] for j < 2, and
@@ -80,7 +80,9 @@ def exp32(x: NDArray[Any]) -> F32:
     r = (clipped - n * LN2_HI) - n * LN2_LO
     p = ((((C6 * r + C5) * r + C4) * r + C3) * r + C2) * r
     p = (p + _ONE) * r + _ONE
-    with np.errstate(invalid="ignore"):  # a NaN has no exponent; its p is NaN whatever it is scaled by
+    with np.errstate(
+        invalid="ignore"
+    ):  # a NaN has no exponent; its p is NaN whatever it is scaled by
         bits = (n.astype(np.int32) + np.int32(127)) << np.int32(23)
     result = p * bits.view(np.float32)
     result = np.where(x < EXP_MIN, np.float32(0.0), result)
@@ -89,13 +91,13 @@ def exp32(x: NDArray[Any]) -> F32:
 
 def silu(x: F32) -> F32:
     """x / (1 + exp32(−x))."""
-    return x / (_ONE + exp32(-x))
+    return np.divide(x, _ONE + exp32(-x), dtype=np.float32)
 
 
 def rms_norm(x: F32, weight: F32, eps: float) -> F32:
     """Root-mean-square norm over the last axis."""
     mean = lane_sum(x * x) / np.float32(x.shape[-1])
-    r = _ONE / np.sqrt(mean + np.float32(eps))
+    r: F32 = np.divide(_ONE, np.sqrt(mean + np.float32(eps)), dtype=np.float32)
     return (x * r[..., None]) * weight
 
 
