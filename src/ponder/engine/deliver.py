@@ -1,0 +1,134 @@
+"""engine/deliver: from a step's logits to the events its choices give. Samples, records, ends; runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ponder.core.types import Phase, TokenEvent, TokenLogprob, Usage
+from ponder.engine.choice import Choice
+from ponder.engine.finish import Finish
+from ponder.engine.runner import F32, Runner
+from ponder.engine.sampler import sample_rows, token_logprob
+from ponder.engine.scheduler import Slice
+from ponder.engine.thinking import ANSWER, THOUGHT
+
+
+def sample_slices(slices: Sequence[Slice], logits_NV: F32 | None) -> list[int | None]:
+    """The id each slice ends in: sampled from its last row, or None where it samples none."""
+    if logits_NV is None:
+        return [None] * len(slices)
+    sampling: list[Choice] = []
+    rows: list[int] = []
+    row = -1
+    for each in slices:
+        row += each.choice.num_wanted(each.count)
+        if each.choice.samples_after(each.count):
+            sampling.append(each.choice)
+            rows.append(row)
+    if not sampling:
+        return [None] * len(slices)
+    ids = iter(
+        sample_rows(
+            [choice.sampler for choice in sampling],
+            logits_NV if len(rows) == len(logits_NV) else logits_NV[rows],
+            [choice.seed for choice in sampling],
+            [choice.num_completed for choice in sampling],
+            [choice.thinking.banned_id() for choice in sampling],
+        )
+    )
+    return [next(ids) if each.choice.samples_after(each.count) else None for each in slices]
+
+
+def score_slices(slices: Sequence[Slice], sampled: Sequence[int | None], runner: Runner) -> None:
+    """Record the log-probabilities of the ids that the wanted rows predict, known ones and sampled."""
+    if all(each.choice.params.logprobs is None for each in slices):
+        return
+    row = 0
+    for each, sampled_id in zip(slices, sampled, strict=True):
+        choice = each.choice
+        num_rows = choice.num_wanted(each.count)
+        first, row = row, row + num_rows
+        num_top = choice.params.logprobs
+        if num_top is None or not num_rows:
+            continue
+        end = choice.num_computed + each.count + 1
+        ids = list(choice.ids[end - num_rows : end])
+        if sampled_id is not None:
+            ids.append(sampled_id)
+        logprobs_NV = runner.logprobs(first, len(ids))
+        choice.scored.extend(
+            token_logprob(logprobs_V, token_id, num_top)
+            for logprobs_V, token_id in zip(logprobs_NV, ids, strict=True)
+        )
+
+
+def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:
+    """What can be given to the caller now, one event a phase; the last one carries the end."""
+    marks = choice.thinking.marks
+    scored = choice.scored
+    at = choice.num_emitted
+    end = len(choice.ids) if choice.params.logprobs is None else at + len(scored)
+    choice.scored = []
+    choice.num_emitted = end
+    while True:
+        stop = _phase_end(marks, at - choice.prompt_len, end - choice.prompt_len)
+        stop += choice.prompt_len
+        is_last = stop == end
+        if at < stop or finish:
+            phase: Phase = "answering" if _is_answer(choice, at) else "thinking"
+            ids = tuple(choice.ids[at:stop])
+            logprobs = tuple(scored[: stop - at])
+            yield _event(choice, ids, phase, logprobs, finish if is_last else None)
+        if is_last:
+            return
+        scored = scored[stop - at :]
+        at = stop
+
+
+def _event(
+    choice: Choice,
+    ids: tuple[int, ...],
+    phase: Phase,
+    logprobs: tuple[TokenLogprob, ...],
+    finish: Finish | None,
+) -> TokenEvent:
+    if finish is None:
+        return TokenEvent(choice.request_id, choice.index, ids, phase, logprobs, seed=choice.seed)
+    num_completed = choice.num_emitted - choice.prompt_len
+    usage = Usage(
+        prompt_tokens=choice.prompt_len,
+        cached_tokens=choice.cached_tokens or 0,
+        completion_tokens=num_completed,
+        thinking_tokens=choice.thinking.marks.count(THOUGHT, 0, num_completed),
+    )
+    return TokenEvent(
+        request_id=choice.request_id,
+        choice=choice.index,
+        token_ids=ids,
+        phase=phase,
+        logprobs=logprobs,
+        finish_reason=finish.reason,
+        thinking_end=finish.thinking_end,
+        stop=finish.stop,
+        usage=usage,
+        seed=choice.seed,
+        error=finish.error,
+    )
+
+
+def _is_answer(choice: Choice, at: int) -> bool:
+    """Phase of the id at `at`, or of what would come next."""
+    marks = choice.thinking.marks
+    index = at - choice.prompt_len
+    return marks[index] == ANSWER if index < len(marks) else choice.thinking.state == "answering"
+
+
+def _phase_end(marks: bytearray, start: int, end: int) -> int:
+    """Where the phase of the completion id `start` ends, at most `end`."""
+    if end - start <= 1:
+        return end
+    is_answer = marks[start] == ANSWER
+    for index in range(start + 1, end):
+        if (marks[index] == ANSWER) != is_answer:
+            return index
+    return end

@@ -1,0 +1,179 @@
+"""engine/sampler: one token id from one row of logits, under that request's parameters.
+
+Each row is computed by itself, so what is sampled depends on nothing else in the batch; the only
+batched operation is `argmax`, which does no arithmetic. Randomness is one uniform number a token, a
+pure function of (seed, choice, position). Order: penalties and bias, top_k, top_p, min_p, temperature.
+
+Letters: V vocabulary, N rows, M candidates left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponder.core.errors import BackendError
+from ponder.core.types import SamplingParams, TokenLogprob
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+_COUNTER = struct.Struct("<QQQ")
+
+
+def uniform(seed: int, choice: int, position: int) -> float:
+    """A number in [0, 1) from 53 bits of BLAKE2b over the three counters."""
+    digest = hashlib.blake2b(_COUNTER.pack(seed, choice, position), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+
+
+class RowSampler:
+    """How one choice is sampled, with the counts its penalties need."""
+
+    __slots__ = ("_bias", "_bias_ids", "_choice", "_counts_V", "_params", "_seen_V", "is_plain")
+
+    def __init__(
+        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], choice: int
+    ) -> None:
+        self._params = params
+        self._choice = choice
+        self._bias_ids = np.array(list(params.logit_bias), np.int64)
+        self._bias = np.array(list(params.logit_bias.values()), np.float32)
+        self._counts_V: F32 | None = None
+        self._seen_V: NDArray[np.bool_] | None = None
+        if params.presence_penalty or params.frequency_penalty:
+            self._counts_V = np.zeros(vocab_size, np.float32)
+        if params.repetition_penalty != 1:
+            self._seen_V = np.zeros(vocab_size, np.bool_)
+            self._seen_V[np.array(prompt_ids, np.int64)] = True
+        self.is_plain = not self._bias.size and self._counts_V is None and self._seen_V is None
+        """Logits are used as they come."""
+
+    @property
+    def is_greedy(self) -> bool:
+        return self._params.temperature == 0
+
+    def observe(self, token_id: int) -> None:
+        """Count a completion token, sampled or forced."""
+        if self._counts_V is not None:
+            self._counts_V[token_id] += 1
+        if self._seen_V is not None:
+            self._seen_V[token_id] = True
+
+    def sample(self, logits_V: F32, seed: int, position: int, banned_id: int | None) -> int:
+        """The id at `position` of the completion; the row is not changed."""
+        params = self._params
+        if not self.is_plain or banned_id is not None:
+            logits_V = self._adjusted(logits_V, banned_id)
+        if params.temperature == 0:
+            return int(logits_V.argmax())
+        ids_M = candidates(logits_V, params.top_k, params.top_p, params.min_p)
+        kept_M = logits_V if ids_M is None else logits_V[ids_M]
+        index = draw(kept_M, params.temperature, uniform(seed, self._choice, position))
+        return index if ids_M is None else int(ids_M[index])
+
+    def _adjusted(self, logits_V: F32, banned_id: int | None) -> F32:
+        """Penalties as the OpenAI API (presence, frequency) and CTRL (repetition) define them, and bias."""
+        params = self._params
+        logits_V = logits_V.copy()
+        if self._seen_V is not None:
+            factor = np.float32(params.repetition_penalty)
+            seen = logits_V[self._seen_V]
+            logits_V[self._seen_V] = np.where(seen > 0, seen / factor, seen * factor)
+        if self._counts_V is not None:
+            counts_V = self._counts_V
+            logits_V -= np.float32(params.frequency_penalty) * counts_V
+            logits_V -= np.float32(params.presence_penalty) * (counts_V > 0)
+        if self._bias.size:
+            logits_V[self._bias_ids] += self._bias
+        if banned_id is not None:
+            logits_V[banned_id] = -np.inf
+        return logits_V
+
+
+def candidates(logits_V: F32, top_k: int, top_p: float, min_p: float) -> I64 | None:
+    """Ids that top_k, then top_p, then min_p leave, ascending; None: all. Equal logits: the lower id first."""
+    ids_M: I64 | None = None
+    if 0 < top_k < logits_V.size:
+        ids_M = _likeliest(logits_V, top_k)
+    if top_p < 1:
+        ids_M = _nucleus(logits_V, ids_M, top_p)
+    if min_p > 0:
+        values_M = logits_V if ids_M is None else logits_V[ids_M]
+        kept = np.flatnonzero(np.exp(values_M - values_M.max()) >= np.float32(min_p))
+        ids_M = kept if ids_M is None else ids_M[kept]
+    return ids_M
+
+
+def draw(logits_M: F32, temperature: float, at: float) -> int:
+    """The index whose share of exp(logits / temperature), summed in order, covers `at` in [0, 1)."""
+    weights_M = np.exp((logits_M - logits_M.max()) * np.float32(1 / temperature))
+    sums_M = weights_M.cumsum(dtype=np.float64)
+    total = float(sums_M[-1])
+    return int(sums_M.searchsorted(min(at * total, math.nextafter(total, 0)), side="right"))
+
+
+def sample_rows(
+    samplers: Sequence[RowSampler],
+    logits_NV: F32,
+    seeds: Sequence[int],
+    positions: Sequence[int],
+    banned_ids: Sequence[int | None],
+) -> list[int]:
+    """One id a row. BackendError when a row holds no finite maximum: the model is broken, not the request."""
+    best = logits_NV.argmax(axis=1).tolist()
+    ids: list[int] = []
+    for row, sampler in enumerate(samplers):
+        top = logits_NV[row, best[row]]
+        if not math.isfinite(top):
+            raise BackendError(f"the model gave the logit {top} for token {best[row]}")
+        if sampler.is_greedy and sampler.is_plain and banned_ids[row] is None:
+            ids.append(best[row])
+        else:
+            values_V = logits_NV[row]
+            ids.append(sampler.sample(values_V, seeds[row], positions[row], banned_ids[row]))
+    return ids
+
+
+def token_logprob(logprobs_V: F32, token_id: int, num_top: int) -> TokenLogprob:
+    """The record of one token beside its likeliest alternatives."""
+    top: tuple[tuple[int, float], ...] = ()
+    if num_top:
+        ids = _likeliest(logprobs_V, num_top)
+        order = np.argsort(-logprobs_V[ids], kind="stable")
+        top = tuple((int(i), float(logprobs_V[i])) for i in ids[order])
+    return TokenLogprob(token_id, float(logprobs_V[token_id]), top)
+
+
+def _likeliest(values_V: F32, count: int) -> I64:
+    """The ids of the `count` largest values, ascending; of equal values the lower ids."""
+    size = values_V.size
+    if count >= size:
+        return np.arange(size)
+    least = np.partition(values_V, size - count)[size - count]
+    above = np.flatnonzero(values_V > least)
+    level = np.flatnonzero(values_V == least)[: count - above.size]
+    return np.sort(np.concatenate((above, level)))
+
+
+def _nucleus(logits_V: F32, ids_M: I64 | None, top_p: float) -> I64:
+    """The smallest set of likeliest ids whose share reaches `top_p`; never empty.
+
+    Ids whose share is below (1 − top_p) / M together hold less than 1 − top_p, so the set is found
+    among the others, which are few: sorting a whole large vocabulary would cost milliseconds.
+    """
+    values_M = logits_V if ids_M is None else logits_V[ids_M]
+    weights_M = np.exp(values_M - values_M.max())
+    total = float(weights_M.sum(dtype=np.float64))
+    least = (1 - top_p) * total / values_M.size
+    near = np.flatnonzero(weights_M >= np.float32(least * 0.999))
+    order = near[np.argsort(-values_M[near], kind="stable")]
+    sums = weights_M[order].cumsum(dtype=np.float64)
+    length = int(sums.searchsorted(top_p * total)) + 1
+    kept = np.sort(order[:length])
+    return kept if ids_M is None else ids_M[kept]
