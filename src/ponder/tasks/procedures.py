@@ -105,11 +105,10 @@ class Procedures:
         kind, items, item = data["kind"], list(data["items"]), data["item"]
         lines: list[str] = []
         if kind in ("sort", "letters"):
-            while len(items) > 1:
-                least = min(items, key=int) if kind == "sort" else min(items)
-                lines.append(f"{' '.join(items)}: {least}")
+            order = solve(kind, items, item)
+            for at, least in enumerate(order):
+                lines.append(f"{' '.join(items)}: {' '.join(order[: at + 1])}")
                 items.remove(least)
-            lines.append(f"{items[0]}: {items[0]}")
         elif kind == "count":
             total = 0
             for one in items:
