@@ -20,6 +20,8 @@ FRAMES = (
     "Find an expression equal to {t} that uses {n}, each number exactly once.",
     "Reach {t} with {n}. Each number must be used exactly once, with + - * /.",
     "Combine {n} to get {t}. Use each number exactly once.",
+    "Use the numbers {n} to make {t}. Use each number exactly once.",
+    "With {n}, make {t}. Use each number exactly once.",
 )
 WANTED = {"+": "({e}) + {c}", "-": "({e}) - {c}", "*": "({e}) * {c}", "/": "({e}) / {c}"}
 

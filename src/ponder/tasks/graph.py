@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 from ponder.core.types import Band, Problem, Verdict
-from ponder.tasks.columns import apply, operation_lines
+from ponder.tasks.columns import apply, is_direct, operation_lines
 from ponder.tasks.family import Trace, TraceWriter
 from ponder.tasks.words import NAMES, THINGS
 from ponder.verify.numbers import check_number
@@ -72,6 +72,14 @@ def needed(rules: dict[str, Rule], asked: str) -> list[str]:
     return order
 
 
+def all_direct(rules: dict[str, Rule], values: dict[str, int]) -> bool:
+    """True when no step needs columns."""
+    for left, op, right in rules.values():
+        if op and not is_direct(values[left], op, int(right) if right.isdigit() else values[right]):
+            return False
+    return True
+
+
 class Graph:
     """Who has how many."""
 
@@ -91,7 +99,7 @@ class Graph:
             if values is None or max(values.values()) > (60 if band == "S" else 400):
                 continue
             count = sum(1 for name in needed(rules, asked) if rules[name][1])
-            if count < low:
+            if count < low or (band == "S" and not all_direct(rules, values)):
                 continue
             for extra in range(rng.choices((0, 1, 2, 3), (40, 30, 20, 10))[0]):
                 name = names[wanted + 1 + extra]
