@@ -36,7 +36,7 @@ _OWN_VARIABLES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A prompt ready for the engine, e.g. text `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n<think>\\n`."""
+    """A prompt ready for the engine, e.g. text ending in `<|im_start|>assistant\\n<think>\\n`."""
 
     ids: tuple[int, ...]
     text: str
@@ -93,10 +93,11 @@ class ChatTemplate:
         thinking: bool = True,
         **variables: Any,
     ) -> RenderedPrompt:
-        """The prompt as transformers' `apply_chat_template` renders it; control tokens only where the template wrote them.
+        """The prompt as transformers' `apply_chat_template` renders it.
 
-        With `thinking` false, a template without such a switch gets its open think block closed, empty. Raises
-        PromptError for unusable messages, UserError for what the template would drop or for an unknown variable.
+        Control tokens stand only where the template wrote them. With `thinking` false, a template that has no such
+        switch gets its open think block closed, empty. Raises PromptError for unusable messages, UserError for what
+        the template would drop and for an unknown variable.
         """
         name = "tool_use" if tools and "tool_use" in self._templates else "default"
         template, dialect = self._templates[name], self._dialects[name]

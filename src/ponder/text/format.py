@@ -68,12 +68,13 @@ def _parse_hermes(body: str) -> tuple[str, str] | None:
     return name, arguments.strip()
 
 
-_FENCED = re.compile(r"\s*(?:function)?<｜tool▁sep｜>([^\n]+)\n```json\n(.*)\n```\s*", re.DOTALL)
-_BARE = re.compile(r"\s*([^\n<]+)<｜tool▁sep｜>(.*)", re.DOTALL)
+_FENCED = re.compile(r"(?:function)?<｜tool▁sep｜>([^\n]+)\n```json\n(.*)\n```", re.DOTALL)
+_BARE = re.compile(r"([^\n<]+)<｜tool▁sep｜>(.*)", re.DOTALL)
 
 
 def _parse_deepseek(body: str) -> tuple[str, str] | None:
     """R1 and V3 write `function<sep>NAME`, then the arguments in a fence; V3.1 writes `NAME<sep>ARGUMENTS`."""
+    body = body.strip()
     match = _FENCED.fullmatch(body) or _BARE.fullmatch(body)
     if match is None or object_members(match.group(2)) is None:
         return None
@@ -91,6 +92,8 @@ class ToolSyntax:
     group_open: str = ""
     """Mark before the first call, when the family has one."""
     group_close: str = ""
+    separator: str = ""
+    """Mark inside the body, which is text there even when its token is special."""
 
 
 HERMES = ToolSyntax("<tool_call>", "</tool_call>", _parse_hermes)
@@ -102,6 +105,7 @@ DEEPSEEK = ToolSyntax(
     _parse_deepseek,
     "<｜tool▁calls▁begin｜>",
     "<｜tool▁calls▁end｜>",
+    "<｜tool▁sep｜>",
 )
 """DeepSeek-V3, R1 and V3.1."""
 
@@ -135,7 +139,7 @@ class ChatFormat:
         plain = cls(tools=tools)
         ids = {tokenizer.id_of(tag): tag for tag in plain.tags}
         tag_ids = {token_id: tag for token_id, tag in ids.items() if token_id is not None}
-        silent = frozenset(
-            t.id for t in tokenizer.added.values() if t.special and t.id not in tag_ids
-        )
+        separator = tokenizer.id_of(tools.separator) if tools else None
+        special = frozenset(token.id for token in tokenizer.added.values() if token.special)
+        silent = special - tag_ids.keys() - {separator}
         return cls(tools=tools, tag_ids=tag_ids, silent_ids=silent)

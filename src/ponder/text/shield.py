@@ -1,7 +1,7 @@
-"""text/shield: keeps control-token text inside contents from becoming control tokens; knows no roles and no template.
+"""text/shield: keeps control-token text inside contents from becoming control tokens; knows no roles.
 
-A content without such text passes the template untouched, so that trimming and splitting work as they do in transformers.
-Otherwise each occurrence is replaced by a one-time placeholder before rendering and put back, as plain text, afterwards.
+A content without such text passes the template untouched, so that trimming and splitting work as in transformers.
+Otherwise each occurrence is replaced by a one-time placeholder before rendering, and put back as plain text after it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Literal
 
 from ponder.core.types import Delta, DeltaKind, FinishReason, Message, ToolCall
@@ -47,7 +48,7 @@ class StreamRouter:
         self.stopped: str | None = None
         """The stop string that ended the answer."""
         self._has_thought = starts_open
-        self._is_leading = False  # newlines right after the closing tag are being dropped
+        self._is_leading = starts_open  # newlines right after a think tag are being dropped
         self._after_call = False  # nothing but newlines and marks since the last call
         self._pending: list[str] = []  # newlines and group marks, dropped if a call follows
         self._body: list[str] = []
@@ -94,7 +95,7 @@ class StreamRouter:
             self._end_call("", is_whole=reason in ("stop", "tool_calls"))
         group_open = self._syntax.group_open if self._syntax else ""
         if self._pending and (not self._after_call or group_open in self._pending):
-            self._emit_content("".join(self._pending))
+            self._emit_text("".join(self._pending))
         self._pending.clear()
         self._emit("content", self._stops.flush())
         self._state = "stopped"
@@ -125,71 +126,67 @@ class StreamRouter:
     def _on_plain(self, text: str) -> None:
         if not text:
             return
-        if self._state == "thinking":
-            self._add_reasoning(text)
-        elif self._state == "answer":
-            self._add_content(text)
-        elif self._state == "call":
+        if self._state == "call":
             self._body.append(text)
+        elif self._state != "stopped":
+            self._add_text(text)
 
     def _on_tag(self, tag: str) -> None:
-        format, syntax = self._format, self._syntax
-        if self._state == "thinking" and tag == format.think_close:
-            self._pending.clear()
-            self._state, self._is_leading = "answer", True
-        elif (
-            self._state == "thinking" and tag == format.think_open and not self._texts["reasoning"]
-        ):
-            self._pending.clear()  # the model repeats the tag that the prompt already opened
-        elif self._state == "answer" and tag == format.think_open and self._may_open():
-            self._pending.clear()
-            self._state, self._has_thought = "thinking", True
-        elif self._state == "answer" and syntax is not None and tag == syntax.open:
-            self._state, self._is_leading = "call", False
-        elif self._state == "answer" and syntax is not None and self._is_group_mark(tag):
-            self._is_leading = False
-            self._pending.append(tag)
-        elif self._state == "call" and syntax is not None and tag == syntax.close:
-            self._end_call(tag, is_whole=True)
-        else:
-            self._on_plain(tag)
+        think, calls = self._format, self._syntax
+        match self._state:
+            case "thinking" if tag == think.think_close:
+                self._pending.clear()
+                self._state, self._is_leading = "answer", True
+            case "thinking" if tag == think.think_open and not self._texts["reasoning"]:
+                self._is_leading = True  # the model repeats the tag that the prompt already opened
+            case "answer" if tag == think.think_open and self._may_open():
+                self._pending.clear()
+                self._state, self._has_thought, self._is_leading = "thinking", True, True
+            case "answer" if calls is not None and tag == calls.open:
+                self._state, self._is_leading = "call", False
+            case "answer" if self._is_group_mark(tag):
+                self._is_leading = False
+                self._pending.append(tag)
+            case "call" if calls is not None and tag == calls.close:
+                self._end_call(tag, is_whole=True)
+            case _:
+                self._on_plain(tag)
 
     def _may_open(self) -> bool:
         is_blank = not self._texts["content"] and not "".join(self._pending).strip()
         return not self._has_thought and is_blank and not self._calls
 
     def _is_group_mark(self, tag: str) -> bool:
-        syntax = self._syntax
-        return syntax is not None and (
-            tag == syntax.group_open or (tag == syntax.group_close and self._after_call)
-        )
+        calls = self._syntax
+        if calls is None:
+            return False
+        return tag == calls.group_open or (tag == calls.group_close and self._after_call)
 
-    def _add_reasoning(self, text: str) -> None:
-        self._hold_newlines(
-            text, self._texts["reasoning"], lambda out: self._emit("reasoning", out)
-        )
-
-    def _add_content(self, text: str) -> None:
+    def _add_text(self, text: str) -> None:
+        """Reasoning or content: trailing newlines wait, for a tag may yet drop them."""
         if self._is_leading:
             text = text.lstrip("\n")
-            if not text:
-                return
-            self._is_leading = False
-        if self._syntax is None and self._has_thought:
-            self._emit_content(text)
-            return
-        self._hold_newlines(text, [""], self._emit_content)
-
-    def _hold_newlines(self, text: str, before: list[str], emit: Callable[[str], None]) -> None:
-        """Pass on all but trailing newlines, which a tag may yet drop; with nothing `before`, leading ones go too."""
+            self._is_leading = not text
         kept = text.rstrip("\n")
         if kept:
-            held = "".join(self._pending)
+            kept, newlines = "".join([*self._pending, kept]), text[len(kept) :]
             self._pending.clear()
-            emit(held + kept if before else (held + kept).lstrip("\n"))
             self._after_call = False
-        if len(kept) < len(text):
-            self._pending.append(text[len(kept) :])
+            self._emit_text(kept)
+        else:
+            newlines = text
+        if newlines and self._state != "stopped":
+            self._pending.append(newlines)
+
+    def _emit_text(self, text: str) -> None:
+        if self._state == "thinking":
+            self._emit("reasoning", text)
+            return
+        free, stop, _ = self._stops.feed(text)
+        self._emit("content", free)
+        if stop is not None:
+            self.stopped = stop
+            self._state = "stopped"
 
     def _end_call(self, closing: str, is_whole: bool) -> None:
         syntax = self._syntax
@@ -199,7 +196,7 @@ class StreamRouter:
         self._state = "answer"
         parsed = syntax.parse(body) if is_whole else None
         if parsed is None:
-            self._add_content(syntax.open + body + closing)
+            self._add_text(syntax.open + body + closing)
             return
         self._emit("content", self._stops.flush())
         call = ToolCall(f"call_{len(self._calls)}", *parsed)
@@ -207,14 +204,6 @@ class StreamRouter:
         self._deltas.append(Delta("tool_call", tool_call=call, choice=self._choice))
         self._pending.clear()
         self._after_call = True
-
-    def _emit_content(self, text: str) -> None:
-        free, stop, _ = self._stops.feed(text)
-        self._emit("content", free)
-        if stop is not None:
-            self.stopped = stop
-            self._state = "stopped"
-            self._pending.clear()
 
     def _emit(self, kind: DeltaKind, text: str) -> None:
         if text:
@@ -224,10 +213,12 @@ class StreamRouter:
     def _take(self) -> list[Delta]:
         """This call's deltas, neighbours of one kind joined."""
         joined: list[Delta] = []
-        for delta in self._deltas:
-            if joined and delta.kind != "tool_call" and joined[-1].kind == delta.kind:
-                joined[-1] = Delta(delta.kind, joined[-1].text + delta.text, choice=self._choice)
+        for kind, group in groupby(self._deltas, key=lambda delta: delta.kind):
+            run = list(group)
+            if kind == "tool_call":
+                joined.extend(run)
             else:
-                joined.append(delta)
+                text = "".join(delta.text for delta in run)
+                joined.append(Delta(run[0].kind, text, choice=self._choice))
         self._deltas.clear()
         return joined

@@ -17,9 +17,10 @@ from typing import Any, cast
 
 import jinja2
 from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from ponder.core.errors import ModelFolderError, UserError
@@ -164,7 +165,7 @@ def _check_name(name: object) -> None:
 class _GenerationTag(Extension):
     """`{% generation %}` marks the assistant's part for training masks; here it only encloses."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 – as Jinja declares it
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
@@ -240,15 +241,9 @@ def _new_environment() -> _ChatEnvironment:
     env.filters = {name: _metered(name, function) for name, function in env.filters.items()}
     env.filters["_rounds"] = _rounds
     env.filters["_concat"] = _concat
-    env.globals = {
-        "range": env.globals["range"],
-        "namespace": _SafeNamespace,
-        "dict": _dict,
-        "raise_exception": _raise_exception,
-        "strftime_now": _strftime_now,
-        "cycler": env.globals["cycler"],
-        "joiner": env.globals["joiner"],
-    }
+    del env.globals["lipsum"]
+    own = {"dict": _dict, "raise_exception": _raise_exception, "strftime_now": _strftime_now}
+    cast(dict[str, Any], env.globals).update(own, namespace=_SafeNamespace)
     return env
 
 

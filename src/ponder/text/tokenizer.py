@@ -1,12 +1,11 @@
 """text/tokenizer: text ↔ token ids for byte-level BPE, on the `tokenizers` library; knows no chat.
 
-Ids come from the model's folder, never from a constant. Added tokens (`<|im_end|>`, `<think>`) are split off here and not
-by the library, so that a caller can say whether they may be recognised at all.
+Ids come from the model's folder, never from a constant. Added tokens (`<|im_end|>`, `<think>`) are split off here and
+not by the library, so that a caller can say whether they may be recognised at all.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,21 +16,13 @@ from typing import Any, cast
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from ponder.core.errors import ModelFolderError, PromptError
+from ponder.core.errors import ModelFolderError, PonderError, PromptError
 
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How Qwen2, Qwen2.5, QwQ and Qwen3 cut text before merging: each digit stands alone."""
-
-DEEPSEEK_PATTERNS = (
-    r"\p{N}{1,3}",
-    r"[一-龥぀-ゟ゠-ヿ]+",
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-)
-"""DeepSeek-V3's three cuts, applied in this order."""
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -78,23 +69,30 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
-        """Read `tokenizer.json`, or `vocab.json` with `merges.txt`, or a `*.tiktoken` file with `special_tokens.json`.
+        """Read `tokenizer.json`, or `vocab.json` with `merges.txt`.
 
         Raises ModelFolderError naming the file that is missing or broken.
         """
         folder = Path(path)
-        if (folder / "tokenizer.json").is_file():
-            backend, added = _from_tokenizer_json(folder / "tokenizer.json")
-        elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            backend, added = _from_vocab_and_merges(folder), []
-        elif tiktoken := sorted(folder.glob("*.tiktoken")):
-            backend, added = _from_tiktoken(tiktoken[0]), []
-        else:
+        added: list[AddedToken] = []
+        try:
+            if (folder / "tokenizer.json").is_file():
+                backend, added = _from_tokenizer_json(folder / "tokenizer.json")
+            elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+                backend = _from_vocab_and_merges(folder)
+            else:
+                raise ModelFolderError(
+                    f"no tokenizer in {str(folder)!r}",
+                    "a model folder holds tokenizer.json, or vocab.json and merges.txt",
+                )
+            return cls(backend, _merge_added(added, _configured_added(folder)))
+        except PonderError:
+            raise
+        except Exception as error:  # noqa: BLE001 – the library raises bare Exception for a broken file
             raise ModelFolderError(
-                f"no tokenizer in {str(folder)!r}",
-                "a model folder holds tokenizer.json, or vocab.json and merges.txt",
-            )
-        return cls(backend, _merge_added(added, _configured_added(folder)))
+                f"the tokenizer in {str(folder)!r} is broken: {error!r}"[:300],
+                "fetch the model folder again",
+            ) from None
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Ids of `text`; added tokens in it stay plain text unless `allow_special`.
@@ -207,37 +205,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _from_tokenizer_json(path: Path) -> tuple[tokenizers.Tokenizer, list[AddedToken]]:
     data = read_json(path)
-    kind = cast(Mapping[str, Any], data.get("model") or {}).get("type", "BPE")
-    if kind != "BPE" or '"ByteLevel"' not in json.dumps(
-        [data.get("decoder"), data.get("pre_tokenizer")]
-    ):
+    kind = data["model"].get("type", "BPE")
+    stages = json.dumps([data.get("decoder"), data.get("pre_tokenizer")])
+    if kind != "BPE" or '"ByteLevel"' not in stages:
         raise ModelFolderError(
             f"{str(path)!r} holds a tokenizer of type {kind!r} that is not byte-level BPE",
             "byte-level BPE is supported (Qwen2, Qwen2.5, QwQ, Qwen3, Llama 3, DeepSeek-V3/R1)",
         )
-    try:
-        added = [
-            _added_token(int(entry["id"]), entry) for entry in data.pop("added_tokens", None) or []
-        ]
-        data |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        return tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False)), added
-    except Exception as error:  # the library raises bare Exception for a malformed file
-        raise ModelFolderError(
-            f"{str(path)!r} is not a tokenizer: {error}", "fetch the model folder again"
-        ) from None
-
-
-def _byte_level(
-    vocab: dict[str, int], merges: list[tuple[str, str]], patterns: Sequence[str], nfc: bool
-) -> tokenizers.Tokenizer:
-    backend = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
-    if nfc:
-        backend.normalizer = normalizers.NFC()  # pyright: ignore[reportAttributeAccessIssue]
-    cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, level])  # pyright: ignore[reportAttributeAccessIssue]
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    return backend
+    entries = cast(list[Mapping[str, Any]], data.get("added_tokens") or [])
+    added = [_added_token(int(entry["id"]), entry) for entry in entries]
+    data |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    return tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False)), added
 
 
 def _from_vocab_and_merges(folder: Path) -> tokenizers.Tokenizer:
@@ -254,54 +232,31 @@ def _from_vocab_and_merges(folder: Path) -> tokenizers.Tokenizer:
                 "fetch both files again from one model",
             )
         merges.append((left, right))
-    return _byte_level(vocab, merges, [QWEN2_PATTERN], nfc=True)
-
-
-def _from_tiktoken(path: Path) -> tokenizers.Tokenizer:
-    """A rank file without merges: the merge that makes a token is what merging by lowest id leaves before its last step.
-
-    The file's strings are in the byte alphabet, as `deepseek_v3.tiktoken` has them.
-    """
-    vocab: dict[str, int] = {}
-    for line in path.read_text(encoding="ascii").splitlines():
-        encoded, _, rank = line.partition(" ")
-        vocab[base64.b64decode(encoded).decode("utf-8")] = int(rank)
-    merges: list[tuple[str, str]] = []
-    for token, rank in sorted(vocab.items(), key=lambda item: item[1]):
-        parts = list(token)
-        while len(parts) > 2:
-            ranked = [(vocab.get(parts[i] + parts[i + 1], rank), i) for i in range(len(parts) - 1)]
-            best, i = min(ranked)
-            if best >= rank:
-                break
-            parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        if len(parts) == 2 and all(part in vocab for part in parts):
-            merges.append((parts[0], parts[1]))
-    return _byte_level(vocab, merges, DEEPSEEK_PATTERNS, nfc=False)
+    backend = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    cut = pre_tokenizers.Split(tokenizers.Regex(QWEN2_PATTERN), "isolated")
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    stages = pre_tokenizers.Sequence([cut, level])
+    backend.normalizer = normalizers.NFC()  # pyright: ignore[reportAttributeAccessIssue]
+    backend.pre_tokenizer = stages  # pyright: ignore[reportAttributeAccessIssue]
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    return backend
 
 
 def _added_token(token_id: int, entry: Mapping[str, Any]) -> AddedToken:
-    flags = {
-        key: bool(entry.get(key))
-        for key in ("special", "normalized", "lstrip", "rstrip", "single_word")
-    }
-    return AddedToken(token_id, str(entry["content"]), **flags)
+    names = ("special", "normalized", "lstrip", "rstrip", "single_word")
+    return AddedToken(
+        token_id, str(entry["content"]), **{name: bool(entry.get(name)) for name in names}
+    )
 
 
 def _configured_added(folder: Path) -> list[AddedToken]:
-    """Added tokens that `tokenizer_config.json`, `added_tokens.json` or `special_tokens.json` name."""
-    decoder = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
-    found = [_added_token(int(key), entry) for key, entry in cast(dict[str, Any], decoder).items()]
-    known = {token.id for token in found}
-    for name in ("added_tokens.json", "special_tokens.json"):
-        for content, token_id in read_json(folder / name).items():
-            if isinstance(token_id, int) and token_id not in known:
-                is_mark = not content.startswith(
-                    ("<think", "</think", "<tool", "</tool", "<｜tool")
-                )
-                found.append(AddedToken(token_id, content, special=is_mark))
-                known.add(token_id)
-    return found
+    """Added tokens that `tokenizer_config.json` describes, or that `added_tokens.json` only names."""
+    config = read_json(folder / "tokenizer_config.json")
+    decoder = cast(Mapping[str, Mapping[str, Any]], config.get("added_tokens_decoder") or {})
+    found = {int(key): _added_token(int(key), entry) for key, entry in decoder.items()}
+    for content, token_id in read_json(folder / "added_tokens.json").items():
+        found.setdefault(int(token_id), AddedToken(int(token_id), content))
+    return list(found.values())
 
 
 def _merge_added(first: Sequence[AddedToken], second: Sequence[AddedToken]) -> list[AddedToken]:
