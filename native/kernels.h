@@ -1,0 +1,97 @@
+// kernels: the table of functions that each instruction set fills, and the layouts they share.
+//
+// Packed weights are panels of 16 output rows, one after the other, padded with zero rows. In a panel
+// the columns ascend; an int8 panel holds, for each group of 128 columns, blocks of 4 columns
+// [16 rows][4 columns] and then the group's 16 fp32 scales: one stream, read once per product.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ponder {
+
+enum class Format { kFp32 = 0, kBf16 = 1, kInt8 = 2 };
+
+constexpr int kPanelRows = 16;
+constexpr int kGroup = 128;        // columns that share a scale
+constexpr int kAttendChunk = 256;  // slots summed together by attention, by absolute position
+
+inline int num_groups(int columns) { return (columns + kGroup - 1) / kGroup; }
+inline int padded_columns(int columns) { return (columns + 3) / 4 * 4; }
+inline size_t panel_bytes(Format format, int columns) {
+  const auto k = static_cast<size_t>(columns);
+  switch (format) {
+    case Format::kFp32: return k * kPanelRows * 4;
+    case Format::kBf16: return k * kPanelRows * 2;
+    case Format::kInt8: break;
+  }
+  return static_cast<size_t>(padded_columns(columns)) * kPanelRows +
+         static_cast<size_t>(num_groups(columns)) * kPanelRows * 4;
+}
+
+// One product y = x · Wᵀ + bias.
+struct Product {
+  const uint8_t* panels;
+  size_t panel_bytes;
+  int columns;            // K
+  int outputs;            // E
+  const void* x;          // fp32 rows, or quantised rows of padded_columns() entries
+  const float* x_scales;  // int8: [rows, num_groups]
+  const float* bias;      // [outputs] or null
+  float* y;               // [rows, outputs]
+};
+
+// Keys and values of one sequence and head: the key of slot p is at pages[p / page_len] * page_stride +
+// (p % page_len) * key_stride.
+struct Slots {
+  const float* keys;
+  const float* values;
+  const int32_t* pages;
+  size_t page_stride;
+  size_t key_stride, value_stride;
+  int page_len;
+};
+
+// Query rows t0 <= t < t1 of one sequence against one key/value head.
+struct AttendBlock {
+  Slots slots;
+  const float* q;  // of row t0, first query head of the group
+  float* out;
+  size_t q_row, q_head, out_row;  // strides in floats; heads of `out` are head_dim apart
+  int rows;
+  int group;       // query heads that share this key/value head
+  int first_slot;  // slot of row t0; row t sees slots up to its own
+  int head_dim;
+  float scale;
+};
+
+struct Kernels {
+  const char* name;
+  int act_bytes;  // bytes of one quantised activation
+  // x [columns] -> q [padded_columns], scales [num_groups].
+  void (*quantise_row)(const float* x, int columns, void* q, float* scales);
+  // w [16, columns] fp32 -> one panel.
+  void (*pack_panel)(Format format, const float* w, int columns, uint8_t* panel);
+  // Panels p0..p1 of rows r0..r1.
+  void (*product)(Format format, const Product& p, int p0, int p1, int r0, int r1);
+  // sum = x + delta (when delta is not null), y = norm of that.
+  void (*rms_norm)(const float* x, const float* delta, const float* weight, int n, float eps,
+                   float* sum, float* y);
+  void (*rope)(const float* x, const float* cos, const float* sin, int half, float* y);
+  void (*swiglu)(const float* gate, const float* up, int n, float* y);
+  void (*log_softmax)(const float* x, int n, float* y);
+  // `scratch` holds attend_scratch() floats.
+  void (*attend)(const AttendBlock& block, float* scratch);
+};
+
+inline size_t attend_scratch(int rows, int head_dim) {
+  const size_t padded = static_cast<size_t>(head_dim + 15) / 16 * 16;
+  return static_cast<size_t>(rows) * (padded + 2);
+}
+
+// The best table this processor can run; every table gives the same bits.
+const Kernels& best_kernels();
+// By name, or null when it is not compiled in or cannot run here.
+const Kernels* find_kernels(const char* name);
+
+}  // namespace ponder

@@ -1,0 +1,495 @@
+// kernels_impl: the one algorithm behind every table, over the 16-lane vectors of a vec_*.h header.
+//
+// Included once by each kernels_*.cpp, which sets PONDER_ARCH. All arithmetic is the definition in
+// ponder/model/ops/scalar.py and int8.py: every operation rounded on its own, fixed orders of sums.
+// Only float products are free to fuse; they sum their columns in ascending order.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels.h"
+
+namespace PONDER_ARCH {
+
+using ponder::AttendBlock;
+using ponder::Format;
+using ponder::kAttendChunk;
+using ponder::kGroup;
+using ponder::kPanelRows;
+using ponder::Product;
+
+inline int least(int a, int b) { return a < b ? a : b; }
+
+inline vf vload_n(const float* p, int n) {
+  float padded[16] = {};
+  std::memcpy(padded, p, sizeof(float) * static_cast<size_t>(n));
+  return vload(padded);
+}
+inline void vstore_n(float* p, vf x, int n) {
+  float whole[16];
+  vstore(whole, x);
+  std::memcpy(p, whole, sizeof(float) * static_cast<size_t>(n));
+}
+// Calls f(offset, lanes) for blocks of 16, then for the ragged end.
+template <class F>
+inline void for_lanes(int n, const F& f) {
+  int i = 0;
+  for (; i + 16 <= n; i += 16) f(i, 16);
+  if (i < n) f(i, n - i);
+}
+inline vf vload_upto(const float* p, int n) { return n == 16 ? vload(p) : vload_n(p, n); }
+inline void vstore_upto(float* p, vf x, int n) { n == 16 ? vstore(p, x) : vstore_n(p, x, n); }
+
+inline vf vexp(vf x) {
+  const vf low = vset(-87.0f), high = vset(88.0f), one = vset(1.0f);
+  const vf c = vmin(high, vmax(low, x));
+  const vf n = vrint(vmul(c, vset(1.4426950408889634f)));
+  const vf r = vsub(vsub(c, vmul(n, vset(0.693359375f))), vmul(n, vset(-2.12194440e-4f)));
+  vf p = vadd(vmul(vset(0.001381455222144723f), r), vset(0.00836874544620514f));
+  p = vadd(vmul(p, r), vset(0.04166838899254799f));
+  p = vadd(vmul(p, r), vset(0.1666652113199234f));
+  p = vmul(vadd(vmul(p, r), vset(0.4999999403953552f)), r);
+  p = vadd(vmul(vadd(p, one), r), one);
+  const vf y = vselect_lt(x, low, vset(0.0f), vmul(p, vpow2(n)));
+  return vselect_lt(high, x, vset(HUGE_VALF), y);
+}
+
+// ---- int8 -------------------------------------------------------------------------------------
+
+// Values of one group to integers in [-127, 127] as floats; returns the scale.
+inline float quantise_group(const float* x, int n, float* q) {
+  vf top = vset(0.0f);
+  for_lanes(n, [&](int i, int m) { top = vmax(top, vabs(vload_upto(x + i, m))); });
+  const float scale = vmax_lane(top) / 127.0f;
+  if (scale == 0.0f) {
+    std::memset(q, 0, sizeof(float) * static_cast<size_t>(n));
+    return scale;
+  }
+  const vf limit = vset(127.0f), divisor = vset(scale);
+  for_lanes(n, [&](int i, int m) {
+    const vf whole = vrint(vdiv(vload_upto(x + i, m), divisor));
+    vstore_upto(q + i, vmax(vset(-127.0f), vmin(limit, whole)), m);
+  });
+  return scale;
+}
+
+inline void quantise_row(const float* x, int columns, void* row, float* scales) {
+  auto* out = static_cast<Q8Dot::Act*>(row);
+  for (int k = 0; k < columns; k += kGroup, x += kGroup, out += kGroup) {
+    const int n = least(kGroup, columns - k);
+    alignas(64) float q[kGroup];
+    alignas(64) int32_t whole[kGroup] = {};
+    *scales++ = quantise_group(x, n, q);
+    for_lanes(n, [&](int i, int m) { vstore_int(whole + i, vload_upto(q + i, m)); });
+    const int padded = ponder::padded_columns(n);
+    for (int i = 0; i < padded; ++i) {
+      out[i] = static_cast<Q8Dot::Act>(whole[i] + Q8Dot::kActBias);
+    }
+  }
+}
+
+inline void pack_int8(const float* w, int columns, uint8_t* panel) {
+  for (int k = 0; k < columns; k += kGroup) {
+    const int n = least(kGroup, columns - k), quads = ponder::padded_columns(n) / 4;
+    float scales[kPanelRows];
+    std::memset(panel, 0, static_cast<size_t>(quads) * 64);
+    for (int place = 0; place < kPanelRows; ++place) {
+      const int row = Q8Dot::kOrder[place];
+      float q[kGroup];
+      scales[row] = quantise_group(w + static_cast<size_t>(row) * columns + k, n, q);
+      for (int i = 0; i < n; ++i) {
+        panel[(i / 4) * 64 + place * 4 + i % 4] =
+            static_cast<uint8_t>(static_cast<int8_t>(static_cast<int>(q[i])));
+      }
+    }
+    panel += quads * 64;
+    std::memcpy(panel, scales, sizeof scales);
+    panel += sizeof scales;
+  }
+}
+
+// ---- products: a format says how one chunk of columns of a panel meets a few rows ---------------
+
+struct Int8 {
+  using Act = Q8Dot::Act;
+  using Wide = Q8Dot::Wide;
+  static constexpr int kChunk = kGroup;
+  static constexpr int kRows = Q8Dot::kRows;
+  static constexpr bool kWidens = Q8Dot::kWidens;
+  static size_t stride(int columns) {
+    return static_cast<size_t>(ponder::padded_columns(columns));
+  }
+  static size_t chunk_bytes(int n) {
+    return static_cast<size_t>(ponder::padded_columns(n)) * kPanelRows + kPanelRows * 4;
+  }
+  static void widen(const uint8_t* chunk, int n, Wide* out) {
+    Q8Dot::widen(reinterpret_cast<const int8_t*>(chunk), (n + 3) / 4, out);
+  }
+  // y[r] += the chunk's part; `wide` is the widened chunk or null.
+  template <int R>
+  static void tile(const uint8_t* chunk, const Wide* wide, int n, const Product& p, int row,
+                   int k, const char* ahead, float* y) {
+    const int quads = (n + 3) / 4;
+    const size_t ldx = stride(p.columns);
+    const Act* x = static_cast<const Act*>(p.x) + static_cast<size_t>(row) * ldx + k;
+    vf dots[R];
+    if (wide != nullptr) {
+      Q8Dot::dot<R>(wide, quads, x, ldx, ahead, dots);
+    } else {
+      Q8Dot::dot<R>(reinterpret_cast<const int8_t*>(chunk), quads, x, ldx, ahead, dots);
+    }
+    const vf w_scale = vload(reinterpret_cast<const float*>(chunk + quads * 64));
+    const int groups = ponder::num_groups(p.columns);
+    const float* x_scale = p.x_scales + static_cast<size_t>(row) * groups + k / kGroup;
+    for (int r = 0; r < R; ++r) {
+      const vf scale = vmul(w_scale, vset(x_scale[static_cast<size_t>(r) * groups]));
+      vstore(y + 16 * r, vadd(vload(y + 16 * r), vmul(dots[r], scale)));
+    }
+  }
+};
+
+template <class Stored>
+struct Float {
+  using Wide = Stored;
+  static constexpr int kChunk = 512;
+  static constexpr int kRows = kFloatRows;
+  static constexpr bool kWidens = false;
+  static size_t chunk_bytes(int n) { return sizeof(Stored) * kPanelRows * static_cast<size_t>(n); }
+  static void widen(const uint8_t*, int, Wide*) {}
+  static vf load(const float* p) { return vload(p); }
+  static vf load(const uint16_t* p) { return vload_bf16(p); }
+  template <int R>
+  static void tile(const uint8_t* chunk, const Wide*, int n, const Product& p, int row, int k,
+                   const char*, float* y) {
+    const auto ldx = static_cast<size_t>(p.columns);
+    const float* x = static_cast<const float*>(p.x) + static_cast<size_t>(row) * ldx + k;
+    const auto* w = reinterpret_cast<const Stored*>(chunk);
+    vf sum[R];
+    for (int r = 0; r < R; ++r) sum[r] = vload(y + 16 * r);
+    for (int i = 0; i < n; ++i, w += 16) {
+      const vf column = load(w);
+      for (int r = 0; r < R; ++r) sum[r] = vfma(column, vset(x[r * ldx + i]), sum[r]);
+    }
+    for (int r = 0; r < R; ++r) vstore(y + 16 * r, sum[r]);
+  }
+};
+
+// Runs the tile for a number of rows known only here.
+template <class F, int R, class... Args>
+inline void tile_of(int rows, Args... args) {
+  if constexpr (R > 1) {
+    if (rows < R) return tile_of<F, R - 1>(rows, args...);
+  }
+  F::template tile<R>(args...);
+}
+
+constexpr int kRowBlock = 96;   // rows whose partial sums stay in the inner caches
+constexpr int kPanelBlock = 4;  // panels that share one reading of the activations
+constexpr int kFewRows = 16;    // up to here the weights are read as one plain stream
+
+// Panels [p0, p0 + panels) of rows [r0, r0 + rows), sums kept in y.
+template <class F>
+inline void product_block(const Product& p, int p0, int panels, int r0, int rows) {
+  alignas(64) float y[kPanelBlock][kRowBlock * 16];
+  alignas(64) typename F::Wide wide[kPanelBlock][F::kWidens ? F::kChunk * kPanelRows : 1];
+  for (int i = 0; i < panels; ++i) std::memset(y[i], 0, sizeof(float) * 16 * rows);
+  const bool widens = F::kWidens && rows > F::kRows;
+  size_t offset = 0;
+  for (int k = 0; k < p.columns; k += F::kChunk) {
+    const int n = least(F::kChunk, p.columns - k);
+    const uint8_t* first = p.panels + static_cast<size_t>(p0) * p.panel_bytes + offset;
+    if (widens) {
+      for (int i = 0; i < panels; ++i) F::widen(first + i * p.panel_bytes, n, wide[i]);
+    }
+    for (int r = 0; r < rows; r += F::kRows) {
+      for (int i = 0; i < panels; ++i) {
+        const uint8_t* chunk = first + i * p.panel_bytes;
+        const int step = r / F::kRows;  // rows of a later tile find the weights in the cache
+        const size_t ahead = widens ? F::chunk_bytes(n) + 2048 * static_cast<size_t>(step) : 3072;
+        tile_of<F, F::kRows>(rows - r, chunk, widens ? wide[i] : nullptr, n, p, r0 + r, k,
+                             reinterpret_cast<const char*>(chunk) + ahead, y[i] + 16 * r);
+      }
+    }
+    offset += F::chunk_bytes(n);
+  }
+  for (int i = 0; i < panels; ++i) {
+    const int e = (p0 + i) * kPanelRows, m = least(kPanelRows, p.outputs - e);
+    for (int r = 0; r < rows; ++r) {
+      vf sum = vload(y[i] + 16 * r);
+      if (p.bias != nullptr) sum = vadd(sum, vload_upto(p.bias + e, m));
+      vstore_upto(p.y + static_cast<size_t>(r0 + r) * p.outputs + e, sum, m);
+    }
+  }
+}
+
+template <class F>
+inline void product_of(const Product& p, int p0, int p1, int r0, int r1) {
+  const int block = r1 - r0 <= kFewRows ? 1 : kPanelBlock;
+  for (int i = p0; i < p1; i += block) {
+    for (int r = r0; r < r1; r += kRowBlock) {
+      product_block<F>(p, i, least(block, p1 - i), r, least(kRowBlock, r1 - r));
+    }
+  }
+}
+
+inline void product(Format format, const Product& p, int p0, int p1, int r0, int r1) {
+  switch (format) {
+    case Format::kFp32: return product_of<Float<float>>(p, p0, p1, r0, r1);
+    case Format::kBf16: return product_of<Float<uint16_t>>(p, p0, p1, r0, r1);
+    case Format::kInt8: return product_of<Int8>(p, p0, p1, r0, r1);
+  }
+}
+
+inline uint16_t bf16_bits(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  if (x != x) return static_cast<uint16_t>((u >> 16) | 0x40);
+  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+inline void pack_panel(Format format, const float* w, int columns, uint8_t* panel) {
+  if (format == Format::kInt8) return pack_int8(w, columns, panel);
+  for (int k = 0; k < columns; ++k) {
+    for (int row = 0; row < kPanelRows; ++row) {
+      const float x = w[static_cast<size_t>(row) * columns + k];
+      const size_t place = static_cast<size_t>(k) * kPanelRows + row;
+      if (format == Format::kFp32) {
+        reinterpret_cast<float*>(panel)[place] = x;
+      } else {
+        reinterpret_cast<uint16_t*>(panel)[place] = bf16_bits(x);
+      }
+    }
+  }
+}
+
+// ---- rows ---------------------------------------------------------------------------------------
+
+inline void rms_norm(const float* x, const float* delta, const float* weight, int n, float eps,
+                     float* sum, float* y) {
+  vf squares = vset(0.0f);
+  for_lanes(n, [&](int i, int m) {
+    vf v = vload_upto(x + i, m);
+    if (delta != nullptr) {
+      v = vadd(v, vload_upto(delta + i, m));
+      vstore_upto(sum + i, v, m);
+    }
+    squares = vadd(squares, vmul(v, v));
+  });
+  const float* normed = delta != nullptr ? sum : x;
+  const float mean = vsum(squares) / static_cast<float>(n);
+  const vf r = vset(1.0f / std::sqrt(mean + eps));
+  for_lanes(n, [&](int i, int m) {
+    vstore_upto(y + i, vmul(vmul(vload_upto(normed + i, m), r), vload_upto(weight + i, m)), m);
+  });
+}
+
+inline void rope(const float* x, const float* cos, const float* sin, int half, float* y) {
+  for_lanes(half, [&](int i, int m) {
+    const vf a = vload_upto(x + i, m), b = vload_upto(x + half + i, m);
+    const vf c = vload_upto(cos + i, m), s = vload_upto(sin + i, m);
+    vstore_upto(y + i, vsub(vmul(a, c), vmul(b, s)), m);
+    vstore_upto(y + half + i, vadd(vmul(b, c), vmul(a, s)), m);
+  });
+}
+
+inline void swiglu(const float* gate, const float* up, int n, float* y) {
+  const vf one = vset(1.0f), minus = vset(-0.0f);
+  for_lanes(n, [&](int i, int m) {
+    const vf g = vload_upto(gate + i, m);
+    const vf silu = vdiv(g, vadd(one, vexp(vsub(minus, g))));
+    vstore_upto(y + i, vmul(silu, vload_upto(up + i, m)), m);
+  });
+}
+
+inline void log_softmax(const float* x, int n, float* y) {
+  vf tops = vset(x[0]);
+  for_lanes(n, [&](int i, int m) {
+    tops = vmax(tops, m == 16 ? vload(x + i) : vset(x[i]));
+    for (int j = 1; m < 16 && j < m; ++j) tops = vmax(tops, vset(x[i + j]));
+  });
+  const vf top = vset(vmax_lane(tops));
+  vf lanes_sum = vset(0.0f);
+  for_lanes(n, [&](int i, int m) {
+    const vf shifted = vsub(vload_upto(x + i, m), top);
+    vstore_upto(y + i, shifted, m);
+    if (m == 16) {
+      lanes_sum = vadd(lanes_sum, vexp(shifted));
+    } else {
+      float last[16] = {};
+      vstore_n(last, vexp(shifted), m);
+      lanes_sum = vadd(lanes_sum, vload(last));
+    }
+  });
+  const vf log_sum = vset(static_cast<float>(std::log(static_cast<double>(vsum(lanes_sum)))));
+  for_lanes(n, [&](int i, int m) { vstore_upto(y + i, vsub(vload_upto(y + i, m), log_sum), m); });
+}
+
+// ---- attention ----------------------------------------------------------------------------------
+
+constexpr int kQueryRows = 4;  // query rows that share each load of a key or value
+
+struct Chunk {
+  const float* keys[kAttendChunk];
+  const float* values[kAttendChunk];
+};
+
+inline void locate(const ponder::Slots& s, int first, int n, Chunk* chunk) {
+  for (int j = 0; j < n; ++j) {
+    const int slot = first + j;
+    const size_t page = static_cast<size_t>(s.pages[slot / s.page_len]) * s.page_stride;
+    const auto place = static_cast<size_t>(slot % s.page_len);
+    chunk->keys[j] = s.keys + page + place * s.key_stride;
+    chunk->values[j] = s.values + page + place * s.value_stride;
+  }
+}
+
+// scores[r][j] = dot(q[r], keys[j]) * scale for j < n; what lies beyond n is unspecified.
+template <int R>
+inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim, float scale,
+                  float (*scores)[kAttendChunk]) {
+  for (int j0 = 0; j0 < n; j0 += 16) {
+    vf sums[R][16];
+    for (int j = 0; j < 16; ++j) {
+      const float* key = chunk.keys[least(j0 + j, n - 1)];
+      vf sum[R];
+      for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
+      for_lanes(head_dim, [&](int c, int m) {
+        const vf k = vload_upto(key + c, m);
+        for (int r = 0; r < R; ++r) sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c, m), k));
+      });
+      for (int r = 0; r < R; ++r) sums[r][j] = sum[r];
+    }
+    for (int r = 0; r < R; ++r) vstore(scores[r] + j0, vmul(vsums(sums[r]), vset(scale)));
+  }
+}
+
+// The first n scores to weights exp(score - max); returns the max and the sum of the weights.
+inline void soften(float* scores, int n, float* max, float* sum) {
+  const int end = (n + 15) / 16 * 16;
+  for (int j = n; j < end; ++j) scores[j] = -HUGE_VALF;
+  vf tops = vload(scores);
+  for (int j = 16; j < end; j += 16) tops = vmax(tops, vload(scores + j));
+  *max = vmax_lane(tops);
+  const vf top = vset(*max);
+  vf total = vset(0.0f);
+  for (int j = 0; j < end; j += 16) {
+    const vf w = vexp(vsub(vload(scores + j), top));
+    vstore(scores + j, w);
+    total = vadd(total, w);
+  }
+  *sum = vsum(total);
+}
+
+// Folds weighted values j0..j1 of channels c.. into sum[r]; weights[r] is row r of the scores.
+template <int R>
+inline void weigh(const float (*weights)[kAttendChunk], const Chunk& chunk, int j0, int j1, int c,
+                  int m, vf* sum) {
+  vf local[R];
+  for (int r = 0; r < R; ++r) local[r] = sum[r];
+  for (int j = j0; j < j1; ++j) {
+    const vf v = vload_upto(chunk.values[j] + c, m);
+    for (int r = 0; r < R; ++r) local[r] = vadd(local[r], vmul(vset(weights[r][j]), v));
+  }
+  for (int r = 0; r < R; ++r) sum[r] = local[r];
+}
+
+// State of the query rows between chunks: running max, sum of weights, weighted values.
+struct Running {
+  float* max;
+  float* sum;
+  float* out;
+  int stride;
+};
+
+// One chunk for R query rows, the r-th of which sees seen[r] > 0 of its slots.
+template <int R>
+inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* const* q,
+                        const int* seen, bool is_first, const Running& state) {
+  alignas(64) float scores[R][kAttendChunk];
+  int most = 0, fewest = kAttendChunk;
+  for (int r = 0; r < R; ++r) {
+    most = seen[r] > most ? seen[r] : most;
+    fewest = least(fewest, seen[r]);
+  }
+  score<R>(q, chunk, most, b.head_dim, b.scale, scores);
+  float keep[R], take[R];
+  for (int r = 0; r < R; ++r) {
+    float max, sum;
+    soften(scores[r], seen[r], &max, &sum);
+    keep[r] = 0.0f, take[r] = 1.0f;
+    if (!is_first) {
+      const float merged = state.max[r] > max ? state.max[r] : max;
+      float pair[16] = {state.max[r] - merged, max - merged};
+      vstore(pair, vexp(vload(pair)));
+      keep[r] = pair[0], take[r] = pair[1];
+      sum = state.sum[r] * keep[r] + sum * take[r];
+      max = merged;
+    }
+    state.max[r] = max;
+    state.sum[r] = sum;
+  }
+  for_lanes(b.head_dim, [&](int c, int m) {
+    vf sum[R];
+    for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
+    weigh<R>(scores, chunk, 0, fewest, c, m, sum);
+    for (int r = 0; r < R; ++r) {
+      if (seen[r] > fewest) weigh<1>(scores + r, chunk, fewest, seen[r], c, m, sum + r);
+      float* out = state.out + static_cast<size_t>(r) * state.stride + c;
+      if (!is_first) {
+        sum[r] = vadd(vmul(vload(out), vset(keep[r])), vmul(sum[r], vset(take[r])));
+      }
+      vstore(out, sum[r]);
+    }
+  });
+}
+
+template <int R>
+inline void attend_tile_of(int rows, const AttendBlock& b, const Chunk& chunk,
+                           const float* const* q, const int* seen, bool is_first,
+                           const Running& state) {
+  if constexpr (R > 1) {
+    if (rows < R) return attend_tile_of<R - 1>(rows, b, chunk, q, seen, is_first, state);
+  }
+  attend_tile<R>(b, chunk, q, seen, is_first, state);
+}
+
+inline void attend(const AttendBlock& b, float* scratch) {
+  const int rows = b.rows * b.group, stride = (b.head_dim + 15) / 16 * 16;
+  Running all{scratch, scratch + rows, scratch + 2 * static_cast<size_t>(rows), stride};
+  const int slots = b.first_slot + b.rows;
+  Chunk chunk;
+  for (int first = 0; first < slots; first += kAttendChunk) {
+    locate(b.slots, first, least(kAttendChunk, slots - first), &chunk);
+    // Rows before `row` end before this chunk begins.
+    int row = first > b.first_slot ? (first - b.first_slot) * b.group : 0;
+    for (; row < rows; row += kQueryRows) {
+      const float* q[kQueryRows];
+      int seen[kQueryRows];
+      const int n = least(kQueryRows, rows - row);
+      for (int i = 0; i < n; ++i) {
+        const int t = (row + i) / b.group, h = (row + i) % b.group;
+        q[i] = b.q + static_cast<size_t>(t) * b.q_row + static_cast<size_t>(h) * b.q_head;
+        seen[i] = least(kAttendChunk, b.first_slot + t + 1 - first);
+      }
+      const Running state{all.max + row, all.sum + row, all.out + static_cast<size_t>(row) * stride,
+                          stride};
+      attend_tile_of<kQueryRows>(n, b, chunk, q, seen, first == 0, state);
+    }
+  }
+  for (int row = 0; row < rows; ++row) {
+    float* out = b.out + static_cast<size_t>(row / b.group) * b.out_row +
+                 static_cast<size_t>(row % b.group) * b.head_dim;
+    const vf total = vset(all.sum[row]);
+    for_lanes(b.head_dim, [&](int c, int m) {
+      vstore_upto(out + c, vdiv(vload(all.out + static_cast<size_t>(row) * stride + c), total), m);
+    });
+  }
+}
+
+constexpr ponder::Kernels table(const char* name) {
+  return {name,     sizeof(Q8Dot::Act), quantise_row, pack_panel,  product, rms_norm,
+          rope,     swiglu,             log_softmax,  attend};
+}
+
+}  // namespace PONDER_ARCH

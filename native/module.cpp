@@ -1,0 +1,234 @@
+// module: ponder.model.ops._native. Checks every array, then calls the verbs of ops.h.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
+#include <vector>
+
+#include "arrays.h"
+#include "ops.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace ponder {
+namespace {
+
+void require(bool holds, const char* problem) {
+  if (!holds) throw nb::value_error(problem);
+}
+
+double rows_cost_ns(int rows, int width) { return static_cast<double>(rows) * width; }
+
+std::unique_ptr<Ops> new_ops(int threads, const std::string& kernels) {
+  require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
+  const Kernels* table = kernels.empty() ? &best_kernels() : find_kernels(kernels.c_str());
+  require(table != nullptr, "no such kernels here");
+  return std::make_unique<Ops>(*table, threads);
+}
+
+bool is_bf16(nb::handle array) {
+  return nb::cast<std::string>(array.attr("dtype").attr("char")) == "H";
+}
+
+std::unique_ptr<Linear> pack(Ops& ops, nb::sequence parts, nb::object bias, int format) {
+  require(format >= 0 && format <= 2, "format must be 0 (fp32), 1 (bf16) or 2 (int8)");
+  std::vector<std::unique_ptr<Array>> held;
+  std::vector<Matrix> matrices;
+  int64_t outputs = 0;
+  for (nb::handle part : parts) {
+    const bool half = is_bf16(part);
+    held.push_back(std::make_unique<Array>(part, "weight", 2, half ? 'H' : 'f'));
+    held.back()->expect(1, held.front()->dim(1), "columns of the first part");
+    matrices.push_back({held.back()->data<void>(), held.back()->dim(0), half});
+    outputs += held.back()->dim(0);
+  }
+  require(!held.empty() && outputs > 0 && held.front()->dim(1) > 0, "a weight must not be empty");
+  require(outputs < INT_MAX - 64, "a weight has too many rows");
+  const int columns = held.front()->dim(1);
+  std::vector<float> values;
+  if (!bias.is_none()) {
+    const Array b(bias, "bias", 1, 'f');
+    b.expect(0, outputs, "rows of the weight");
+    values.assign(b.data<float>(), b.data<float>() + outputs);
+  }
+  const Unlocked unlocked(1e9);
+  return std::make_unique<Linear>(ops.kernels(), ops.pool(), static_cast<Format>(format),
+                                  matrices, columns, std::move(values));
+}
+
+void linear(Ops& ops, const Linear& w, nb::handle x, nb::handle y) {
+  const Array in(x, "x", 2, 'f'), out(y, "y", 2, 'f', true);
+  in.expect(1, w.columns, "columns of the weight");
+  out.expect(0, in.dim(0), "rows of x");
+  out.expect(1, w.outputs, "outputs of the weight");
+  require(w.layout == ops.kernels().name, "the weight was packed for other kernels");
+  const Unlocked unlocked(linear_cost_ns(w, in.dim(0)));
+  ops.linear(w, in.data<float>(), in.dim(0), out.data<float>());
+}
+
+// x is [T, D] or [T, H, C].
+void rms_norm(Ops& ops, nb::handle x, nb::handle weight, float eps, nb::handle y, int dims) {
+  require(dims == 2 || dims == 3, "x must have 2 or 3 axes");
+  const Array in(x, "x", dims, 'f', false, dims - 1), w(weight, "weight", 1, 'f');
+  const Array out(y, "y", dims, 'f', true);
+  const int last = dims - 1, n = in.dim(last), inner = dims == 3 ? in.dim(1) : 1;
+  w.expect(0, n, "last axis of x");
+  for (int axis = 0; axis < dims; ++axis) out.expect(axis, in.dim(axis), "shape of x");
+  const Heads rows{in.data<float>(), in.stride(0), dims == 3 ? in.stride(1) : 0};
+  const Unlocked unlocked(rows_cost_ns(in.dim(0), n * inner));
+  ops.rms_norm(rows, in.dim(0), inner, w.data<float>(), n, eps, out.data<float>());
+}
+
+void add_norm(Ops& ops, nb::handle x, nb::handle delta, nb::handle weight, float eps,
+              nb::handle sum, nb::handle y) {
+  const Array in(x, "x", 2, 'f'), add(delta, "delta", 2, 'f'), w(weight, "weight", 1, 'f');
+  const Array total(sum, "sum", 2, 'f', true), out(y, "y", 2, 'f', true);
+  w.expect(0, in.dim(1), "last axis of x");
+  for (const Array* a : {&add, &total, &out}) {
+    a->expect(0, in.dim(0), "rows of x");
+    a->expect(1, in.dim(1), "columns of x");
+  }
+  const Unlocked unlocked(rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.add_norm(in.data<float>(), add.data<float>(), in.dim(0), w.data<float>(), in.dim(1), eps,
+               total.data<float>(), out.data<float>());
+}
+
+void rope(Ops& ops, nb::handle x, nb::handle cos, nb::handle sin, nb::handle y) {
+  const Array in(x, "x", 3, 'f', false, 2), out(y, "y", 3, 'f', true);
+  const Array c(cos, "cos", 2, 'f'), s(sin, "sin", 2, 'f');
+  for (int axis = 0; axis < 3; ++axis) out.expect(axis, in.dim(axis), "shape of x");
+  require(in.dim(2) % 2 == 0, "the last axis of x must be even");
+  for (const Array* a : {&c, &s}) {
+    a->expect(0, in.dim(0), "rows of x");
+    a->expect(1, in.dim(2) / 2, "half the last axis of x");
+  }
+  const Unlocked unlocked(rows_cost_ns(in.dim(0), in.dim(1) * in.dim(2)));
+  ops.rope({in.data<float>(), in.stride(0), in.stride(1)}, in.dim(0), in.dim(1), c.data<float>(),
+           s.data<float>(), in.dim(2) / 2, out.data<float>());
+}
+
+void swiglu(Ops& ops, nb::handle gate_up, nb::handle y) {
+  const Array in(gate_up, "gate_up", 2, 'f'), out(y, "y", 2, 'f', true);
+  out.expect(0, in.dim(0), "rows of gate_up");
+  require(in.dim(1) == 2 * static_cast<int64_t>(out.dim(1)), "gate_up must be twice as wide as y");
+  const Unlocked unlocked(rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.swiglu(in.data<float>(), in.dim(0), out.dim(1), out.data<float>());
+}
+
+void log_softmax(Ops& ops, nb::handle x, nb::handle y) {
+  const Array in(x, "logits", 2, 'f'), out(y, "y", 2, 'f', true);
+  out.expect(0, in.dim(0), "rows of logits");
+  out.expect(1, in.dim(1), "columns of logits");
+  require(in.dim(1) > 0, "logits must have at least one column");
+  const Unlocked unlocked(2 * rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.log_softmax(in.data<float>(), in.dim(0), in.dim(1), out.data<float>());
+}
+
+Heads heads_of(const Array& a) { return {a.data<float>(), a.stride(0), a.stride(1)}; }
+
+// What attention with and without a cache have in common.
+Attend attend_call(const Array& q, const Array& k, const Array& v, const Array& out,
+                   const Array& starts, float scale) {
+  for (int axis = 0; axis < 3; ++axis) {
+    out.expect(axis, q.dim(axis), "shape of q");
+    v.expect(axis, k.dim(axis), "shape of k");
+  }
+  k.expect(0, q.dim(0), "rows of q");
+  k.expect(2, q.dim(2), "head size of q");
+  require(k.dim(1) > 0 && q.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
+          "query heads must be a multiple of key/value heads");
+  require(q.dim(2) > 0, "the head size must not be zero");
+  Attend a{};
+  a.q = heads_of(q), a.k = heads_of(k), a.v = heads_of(v);
+  a.out = out.data<float>();
+  a.heads = q.dim(1), a.kv_heads = k.dim(1), a.head_dim = q.dim(2);
+  a.scale = scale;
+  a.starts = starts.data<int32_t>();
+  a.sequences = starts.dim(0) - 1;
+  require(a.sequences >= 0 && a.starts[0] == 0 && a.starts[a.sequences] == q.dim(0),
+          "starts must run from 0 to the rows of q");
+  for (int s = 0; s < a.sequences; ++s) {
+    require(a.starts[s] <= a.starts[s + 1], "starts must not descend");
+  }
+  return a;
+}
+
+void attend_packed(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
+                   nb::handle starts, float scale) {
+  const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
+  const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f', true);
+  const Array sa(starts, "starts", 1, 'i');
+  const Attend a = attend_call(qa, ka, va, oa, sa, scale);
+  const Unlocked unlocked(attend_cost_ns(a));
+  ops.attend(a);
+}
+
+void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
+                  nb::handle starts, nb::handle lengths, nb::handle pages, nb::handle pool_keys,
+                  nb::handle pool_values, int layer, float scale) {
+  const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
+  const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f', true);
+  const Array sa(starts, "starts", 1, 'i'), la(lengths, "lengths", 1, 'i');
+  const Array pa(pages, "pages", 2, 'i');
+  const Array keys(pool_keys, "pool keys", 5, 'f', true);
+  const Array values(pool_values, "pool values", 5, 'f', true);
+  Attend a = attend_call(qa, ka, va, oa, sa, scale);
+  for (int axis = 0; axis < 5; ++axis) values.expect(axis, keys.dim(axis), "shape of pool keys");
+  keys.expect(2, a.kv_heads, "key/value heads");
+  keys.expect(4, a.head_dim, "head size");
+  la.expect(0, a.sequences, "sequences");
+  pa.expect(0, a.sequences, "sequences");
+  require(layer >= 0 && layer < keys.dim(0), "the pool has no such layer");
+  a.lengths = la.data<int32_t>();
+  a.pages = pa.data<int32_t>();
+  a.pages_each = pa.dim(1);
+  a.page_len = keys.dim(3);
+  require(a.page_len > 0, "the pool's pages must not be empty");
+  for (int s = 0; s < a.sequences; ++s) {
+    const int64_t slots = static_cast<int64_t>(a.lengths[s]) + a.starts[s + 1] - a.starts[s];
+    const int64_t used = (slots + a.page_len - 1) / a.page_len;
+    require(a.lengths[s] >= 0 && slots < INT_MAX && used <= a.pages_each,
+            "the page table does not cover the new rows");
+    const int32_t* row = a.pages + static_cast<size_t>(s) * a.pages_each;
+    for (int64_t i = 0; i < used; ++i) {
+      require(row[i] >= 0 && row[i] < keys.dim(1), "the page table names a page outside the pool");
+    }
+  }
+  a.pool_keys = keys.data<float>() + layer * keys.stride(0);
+  a.pool_values = values.data<float>() + layer * values.stride(0);
+  const Unlocked unlocked(attend_cost_ns(a));
+  ops.attend(a);
+}
+
+}  // namespace
+}  // namespace ponder
+
+NB_MODULE(_native, m) {
+  using ponder::Linear;
+  using ponder::Ops;
+  nb::class_<Linear>(m, "Linear")
+      .def_ro("outputs", &Linear::outputs)
+      .def_ro("columns", &Linear::columns)
+      .def_prop_ro("nbytes", [](const Linear& w) { return w.panels.bytes(); });
+  nb::class_<Ops>(m, "Ops")
+      .def(nb::new_(&ponder::new_ops), "threads"_a, "kernels"_a = "")
+      .def_prop_ro("kernels", [](const Ops& ops) { return std::string(ops.kernels().name); })
+      .def("pack", &ponder::pack, nb::arg(), nb::arg().none(), nb::arg())
+      .def("linear", &ponder::linear)
+      .def("rms_norm", &ponder::rms_norm)
+      .def("add_norm", &ponder::add_norm)
+      .def("rope", &ponder::rope)
+      .def("swiglu", &ponder::swiglu)
+      .def("log_softmax", &ponder::log_softmax)
+      .def("attend_packed", &ponder::attend_packed)
+      .def("attend_paged", &ponder::attend_paged);
+  m.def("kernel_names", [] {
+    nb::list names;
+    for (const char* name : {"avx512", "avx2", "neon", "portable"}) {
+      if (ponder::find_kernels(name) != nullptr) names.append(name);
+    }
+    return names;
+  });
+}

@@ -1,0 +1,277 @@
+#include "ops.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace ponder {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr double kWorthSharing = 6000.0;  // ns: below it a hand-over costs more than it saves
+constexpr int kAttendRows = 64;           // query rows and heads of one attention task
+
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+template <class T>
+T* scratch(size_t count) {
+  thread_local std::vector<T> memory;
+  if (memory.size() < count) memory.resize(count);
+  return memory.data();
+}
+
+}  // namespace
+
+Buffer::Buffer(size_t bytes) : bytes_(bytes) {
+  const size_t align = bytes >= kHugePage ? kHugePage : 64;
+  // Slack at the end: kernels prefetch, never read, beyond it.
+  const size_t rounded = (bytes + align) / align * align;
+  data_ = static_cast<uint8_t*>(std::aligned_alloc(align, rounded));
+  if (data_ == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (align == kHugePage) madvise(data_, rounded, MADV_HUGEPAGE);
+#endif
+}
+
+Buffer::~Buffer() { std::free(data_); }
+
+Linear::Linear(const Kernels& kernels, Pool& pool, Format f, const std::vector<Matrix>& parts,
+               int k, std::vector<float> b)
+    : format(f), layout(kernels.name), outputs(0), columns(k), panel_size(panel_bytes(f, k)),
+      panels([&] {
+        for (const Matrix& part : parts) outputs += part.rows;
+        return static_cast<size_t>(ceil_div(outputs, kPanelRows)) * panel_size;
+      }()),
+      bias(std::move(b)) {
+  const auto width = static_cast<size_t>(k);
+  pool.run(ceil_div(outputs, kPanelRows), [&](int panel) {
+    float* rows = scratch<float>(width * kPanelRows);
+    std::memset(rows, 0, width * kPanelRows * sizeof(float));
+    int first = panel * kPanelRows, filled = 0;
+    for (const Matrix& part : parts) {
+      for (; first < part.rows && filled < kPanelRows; ++first, ++filled) {
+        float* row = rows + width * filled;
+        if (!part.is_bf16) {
+          const auto* source = static_cast<const float*>(part.data) + width * first;
+          std::memcpy(row, source, width * sizeof(float));
+          continue;
+        }
+        const auto* source = static_cast<const uint16_t*>(part.data) + width * first;
+        for (size_t i = 0; i < width; ++i) {
+          const uint32_t bits = static_cast<uint32_t>(source[i]) << 16;
+          std::memcpy(row + i, &bits, 4);
+        }
+      }
+      first -= part.rows;
+      if (filled == kPanelRows) break;
+    }
+    kernels.pack_panel(format, rows, columns, panels.data() + panel_size * panel);
+  });
+}
+
+double linear_cost_ns(const Linear& w, int rows) {
+  const double stream = static_cast<double>(w.panels.bytes()) / 20.0;
+  const double speed = w.format == Format::kInt8 ? 80.0 : 30.0;  // products in a nanosecond
+  return std::max(stream, static_cast<double>(w.outputs) * w.columns * rows / speed);
+}
+
+double attend_cost_ns(const Attend& a) {
+  double products = 0;
+  for (int s = 0; s < a.sequences; ++s) {
+    const double rows = a.starts[s + 1] - a.starts[s];
+    products += rows * ((a.lengths != nullptr ? a.lengths[s] : 0) + rows / 2);
+  }
+  return products * a.heads * a.head_dim * 2 / 12.0;
+}
+
+void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
+  const int panels = ceil_div(w.outputs, kPanelRows);
+  const double cost = linear_cost_ns(w, rows);
+  const bool shared = pool_.threads() > 1 && cost > kWorthSharing;
+  Product p{w.panels.data(), w.panel_size, w.columns,
+            w.outputs,       x,            nullptr,
+            w.bias.empty() ? nullptr : w.bias.data(), y};
+  if (w.format == Format::kInt8) {
+    const size_t row_bytes = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
+    const int groups = num_groups(w.columns);
+    const size_t q_bytes = (row_bytes * rows + 63) / 64 * 64;
+    uint8_t* q = scratch<uint8_t>(q_bytes + sizeof(float) * groups * rows);
+    auto* scales = reinterpret_cast<float*>(q + q_bytes);
+    over_rows(rows, static_cast<size_t>(w.columns), [&](int first, int last) {
+      for (int r = first; r < last; ++r) {
+        kernels_.quantise_row(x + static_cast<size_t>(r) * w.columns, w.columns,
+                              q + row_bytes * r, scales + static_cast<size_t>(r) * groups);
+      }
+    });
+    p.x = q;
+    p.x_scales = scales;
+  }
+  if (!shared) return kernels_.product(w.format, p, 0, panels, 0, rows);
+  // Enough tasks to even out, each long enough to stream: panels first, rows when panels are few.
+  const int wanted = pool_.threads() * 8;
+  int panel_step = std::max(1, panels / wanted);
+  if (rows > 16) panel_step = (panel_step + 3) / 4 * 4;
+  const int columns_of_tasks = ceil_div(panels, panel_step);
+  int row_step = rows;
+  if (rows > 96 && columns_of_tasks < wanted) row_step = 96;
+  const int tasks = columns_of_tasks * ceil_div(rows, row_step);
+  pool_.run(tasks, [&](int task) {
+    const int panel = task % columns_of_tasks * panel_step;
+    const int row = task / columns_of_tasks * row_step;
+    kernels_.product(w.format, p, panel, std::min(panels, panel + panel_step), row,
+                     std::min(rows, row + row_step));
+  });
+}
+
+template <class Body>
+void Ops::over_rows(int rows, size_t floats_each, const Body& body) {
+  const double cost = static_cast<double>(rows) * static_cast<double>(floats_each);
+  if (rows == 1 || cost < kWorthSharing * 2) return body(0, rows);
+  const int step = std::max(1, rows / (pool_.threads() * 4));
+  pool_.run(ceil_div(rows, step),
+            [&](int task) { body(task * step, std::min(rows, (task + 1) * step)); });
+}
+
+void Ops::rms_norm(Heads x, int rows, int inner, const float* weight, int n, float eps, float* y) {
+  over_rows(rows, static_cast<size_t>(n) * inner, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      for (int h = 0; h < inner; ++h) {
+        kernels_.rms_norm(x.data + r * x.row + h * x.head, nullptr, weight, n, eps, nullptr,
+                          y + (static_cast<size_t>(r) * inner + h) * n);
+      }
+    }
+  });
+}
+
+void Ops::add_norm(const float* x, const float* delta, int rows, const float* weight, int n,
+                   float eps, float* sum, float* y) {
+  over_rows(rows, static_cast<size_t>(n) * 2, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const size_t at = static_cast<size_t>(r) * n;
+      kernels_.rms_norm(x + at, delta + at, weight, n, eps, sum + at, y + at);
+    }
+  });
+}
+
+void Ops::rope(Heads x, int rows, int heads, const float* cos, const float* sin, int half,
+               float* y) {
+  over_rows(rows, static_cast<size_t>(half) * 2 * heads, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const size_t angle = static_cast<size_t>(r) * half;
+      for (int h = 0; h < heads; ++h) {
+        kernels_.rope(x.data + r * x.row + h * x.head, cos + angle, sin + angle, half,
+                      y + (static_cast<size_t>(r) * heads + h) * half * 2);
+      }
+    }
+  });
+}
+
+void Ops::swiglu(const float* gate_up, int rows, int n, float* y) {
+  over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const float* gate = gate_up + static_cast<size_t>(r) * n * 2;
+      kernels_.swiglu(gate, gate + n, n, y + static_cast<size_t>(r) * n);
+    }
+  });
+}
+
+void Ops::log_softmax(const float* x, int rows, int n, float* y) {
+  over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      kernels_.log_softmax(x + static_cast<size_t>(r) * n, n, y + static_cast<size_t>(r) * n);
+    }
+  });
+}
+
+namespace {
+
+void write_pool(const Attend& a) {
+  const auto width = static_cast<size_t>(a.head_dim);
+  const size_t head_floats = static_cast<size_t>(a.page_len) * width;
+  for (int s = 0; s < a.sequences; ++s) {
+    const int32_t* pages = a.pages + static_cast<size_t>(s) * a.pages_each;
+    for (int t = a.starts[s]; t < a.starts[s + 1]; ++t) {
+      const int slot = a.lengths[s] + t - a.starts[s];
+      const size_t page = static_cast<size_t>(pages[slot / a.page_len]) * a.kv_heads;
+      for (int h = 0; h < a.kv_heads; ++h) {
+        const size_t to = (page + h) * head_floats + (slot % a.page_len) * width;
+        const float* k = a.k.data + t * a.k.row + h * a.k.head;
+        const float* v = a.v.data + t * a.v.row + h * a.v.head;
+        std::memcpy(a.pool_keys + to, k, width * sizeof(float));
+        std::memcpy(a.pool_values + to, v, width * sizeof(float));
+      }
+    }
+  }
+}
+
+struct Task {
+  int sequence, kv_head, row, rows;
+};
+
+AttendBlock block_of(const Attend& a, const Task& task) {
+  static const int32_t only_page = 0;
+  const int group = a.heads / a.kv_heads, first = a.starts[task.sequence];
+  const auto width = static_cast<size_t>(a.head_dim);
+  const int row = first + task.row, head = task.kv_head * group;
+  AttendBlock b{};
+  if (a.lengths != nullptr) {
+    const size_t head_floats = static_cast<size_t>(a.page_len) * width;
+    b.slots = {a.pool_keys + task.kv_head * head_floats,
+               a.pool_values + task.kv_head * head_floats,
+               a.pages + static_cast<size_t>(task.sequence) * a.pages_each,
+               head_floats * a.kv_heads,
+               width,
+               width,
+               a.page_len};
+    b.first_slot = a.lengths[task.sequence] + task.row;
+  } else {
+    b.slots = {a.k.data + first * a.k.row + task.kv_head * a.k.head,
+               a.v.data + first * a.v.row + task.kv_head * a.v.head,
+               &only_page,
+               0,
+               a.k.row,
+               a.v.row,
+               INT_MAX};
+    b.first_slot = task.row;
+  }
+  b.q = a.q.data + row * a.q.row + head * a.q.head;
+  b.out = a.out + (static_cast<size_t>(row) * a.heads + head) * width;
+  b.q_row = a.q.row;
+  b.q_head = a.q.head;
+  b.out_row = width * a.heads;
+  b.rows = task.rows;
+  b.group = group;
+  b.head_dim = a.head_dim;
+  b.scale = a.scale;
+  return b;
+}
+
+}  // namespace
+
+void Ops::attend(const Attend& a) {
+  if (a.lengths != nullptr) write_pool(a);
+  const int group = a.heads / a.kv_heads;
+  const int step = std::max(1, kAttendRows / group);
+  std::vector<Task> tasks;
+  for (int s = 0; s < a.sequences; ++s) {
+    const int rows = a.starts[s + 1] - a.starts[s];
+    // Later rows see more slots: longest tasks first.
+    for (int row = (rows - 1) / step * step; rows > 0 && row >= 0; row -= step) {
+      for (int h = 0; h < a.kv_heads; ++h) tasks.push_back({s, h, row, std::min(step, rows - row)});
+    }
+  }
+  const auto run = [&](int i) {
+    const Task& task = tasks[static_cast<size_t>(i)];
+    kernels_.attend(block_of(a, task),
+                    scratch<float>(attend_scratch(task.rows * group, a.head_dim)));
+  };
+  const int count = static_cast<int>(tasks.size());
+  if (attend_cost_ns(a) > kWorthSharing) return pool_.run(count, run);
+  for (int i = 0; i < count; ++i) run(i);
+}
+
+}  // namespace ponder

@@ -1,0 +1,97 @@
+// ops: the verbs of an op set over plain memory: packed weights, and how each verb is split into tasks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace ponder {
+
+// Memory on huge pages where the system has them: weights are streamed, and small pages cost bandwidth.
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes);
+  ~Buffer();
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  uint8_t* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  uint8_t* data_;
+  size_t bytes_;
+};
+
+// A stored matrix [rows, columns], contiguous.
+struct Matrix {
+  const void* data;
+  int rows;
+  bool is_bf16;  // else fp32
+};
+
+// The packed weights of one linear layer.
+struct Linear {
+  Linear(const Kernels& kernels, Pool& pool, Format format, const std::vector<Matrix>& parts,
+         int columns, std::vector<float> bias);
+  Format format;
+  const char* layout;  // name of the table that packed it
+  int outputs, columns;
+  size_t panel_size;
+  Buffer panels;
+  std::vector<float> bias;  // empty for none
+};
+
+// Rows that may be slices of a wider array: head h of row t is at data + t * row + h * head.
+struct Heads {
+  const float* data;
+  size_t row, head;  // in floats
+};
+
+struct Attend {
+  Heads q, k, v;
+  float* out;  // [T, H, C]
+  int heads, kv_heads, head_dim;
+  float scale;
+  int sequences;
+  const int32_t* starts;  // [S + 1]
+  // The cache; `lengths` is null when there is none.
+  const int32_t* lengths;
+  const int32_t* pages;  // [S, pages_each]
+  int pages_each, page_len;
+  float* pool_keys;  // of this layer: [num_pages, K, page_len, C]
+  float* pool_values;
+};
+
+class Ops {
+ public:
+  Ops(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
+  const Kernels& kernels() const { return kernels_; }
+  Pool& pool() { return pool_; }
+
+  void linear(const Linear& w, const float* x, int rows, float* y);
+  // Rows of n values; `inner` rows (heads) in each outer row, which lie `x_row` floats apart.
+  void rms_norm(Heads x, int rows, int inner, const float* weight, int n, float eps, float* y);
+  void add_norm(const float* x, const float* delta, int rows, const float* weight, int n,
+                float eps, float* sum, float* y);
+  void rope(Heads x, int rows, int heads, const float* cos, const float* sin, int half, float* y);
+  void swiglu(const float* gate_up, int rows, int n, float* y);
+  void log_softmax(const float* x, int rows, int n, float* y);
+  void attend(const Attend& a);
+
+ private:
+  // Calls body(first, last) over ranges of rows, in parallel when the work is worth a hand-over.
+  template <class Body>
+  void over_rows(int rows, size_t floats_each, const Body& body);
+
+  const Kernels& kernels_;
+  Pool pool_;
+};
+
+// Nanoseconds one thread would need, roughly: decides what is shared out and what keeps the lock.
+double linear_cost_ns(const Linear& w, int rows);
+double attend_cost_ns(const Attend& a);
+
+}  // namespace ponder

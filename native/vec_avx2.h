@@ -1,0 +1,148 @@
+// vec_avx2: 16 float lanes as two 256-bit registers, and the int8 dot products of AVX2.
+#pragma once
+
+#if !defined(PONDER_SIMDE)
+#include <immintrin.h>
+#else
+#include <simde/x86/avx2.h>
+#include <simde/x86/fma.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+namespace PONDER_ARCH {
+
+constexpr int kFloatRows = 6;  // activation rows in one register tile of a float product
+
+struct vf {
+  __m256 a, b;
+};
+
+inline vf vset(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline vf vload(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void vstore(float* p, vf x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
+inline vf vload_bf16(const uint16_t* p) {
+  const auto widen = [](const uint16_t* q) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  };
+  return {widen(p), widen(p + 8)};
+}
+inline vf vadd(vf x, vf y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+inline vf vsub(vf x, vf y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+inline vf vmul(vf x, vf y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+inline vf vdiv(vf x, vf y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+inline vf vmax(vf x, vf y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+inline vf vmin(vf x, vf y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+// Fused x*y + z: used by the float matrix product alone.
+inline vf vfma(vf x, vf y, vf z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+inline vf vabs(vf x) {
+  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  return {_mm256_and_ps(x.a, mask), _mm256_and_ps(x.b, mask)};
+}
+// To the nearest integer, halves to even.
+inline vf vrint(vf x) {
+  constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(x.a, mode), _mm256_round_ps(x.b, mode)};
+}
+// 2^n for integral n in [-126, 127], from its bits.
+inline vf vpow2(vf n) {
+  const auto power = [](__m256 k) {
+    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+  };
+  return {power(n.a), power(n.b)};
+}
+// Lane by lane: x < bound ? then : otherwise.
+inline vf vselect_lt(vf x, vf bound, vf then, vf otherwise) {
+  return {_mm256_blendv_ps(otherwise.a, then.a, _mm256_cmp_ps(x.a, bound.a, _CMP_LT_OQ)),
+          _mm256_blendv_ps(otherwise.b, then.b, _mm256_cmp_ps(x.b, bound.b, _CMP_LT_OQ))};
+}
+inline void vstore_int(int32_t* p, vf x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(x.a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), _mm256_cvtps_epi32(x.b));
+}
+
+// Folds of the lanes by halves: 16, 8, 4, 2, 1. `fold8` does the first step.
+inline __m256 fold8(vf x) { return _mm256_add_ps(x.a, x.b); }
+inline float vsum(vf x) {
+  const __m256 e = fold8(x);
+  const __m128 f = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  const __m128 d = _mm_add_ps(f, _mm_movehl_ps(f, f));
+  return _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps(d, d, 1)));
+}
+inline float vmax_lane(vf x) {
+  const __m256 e = _mm256_max_ps(x.a, x.b);
+  const __m128 f = _mm_max_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  const __m128 d = _mm_max_ps(f, _mm_movehl_ps(f, f));
+  return _mm_cvtss_f32(_mm_max_ss(d, _mm_shuffle_ps(d, d, 1)));
+}
+
+// The sums of eight vectors at once; each sum folds as in vsum.
+inline __m256 sums8(const vf* x) {
+  const auto halve = [](__m256 p, __m256 q) {  // [p to 4 lanes | q to 4 lanes]
+    return _mm256_add_ps(_mm256_permute2f128_ps(p, q, 0x20), _mm256_permute2f128_ps(p, q, 0x31));
+  };
+  const auto quarter = [](__m256 p, __m256 q) {  // per half: [p to 2 lanes, q to 2 lanes]
+    return _mm256_add_ps(_mm256_shuffle_ps(p, q, 0x44), _mm256_shuffle_ps(p, q, 0xee));
+  };
+  const __m256 x04 = halve(fold8(x[0]), fold8(x[4])), x15 = halve(fold8(x[1]), fold8(x[5]));
+  const __m256 x26 = halve(fold8(x[2]), fold8(x[6])), x37 = halve(fold8(x[3]), fold8(x[7]));
+  const __m256 p = quarter(x04, x15), q = quarter(x26, x37);
+  return _mm256_add_ps(_mm256_shuffle_ps(p, q, 0x88), _mm256_shuffle_ps(p, q, 0xdd));
+}
+inline vf vsums(const vf* x) { return {sums8(x), sums8(x + 8)}; }
+
+// int8: activations as int16, weights widened to int16, products of pairs by vpmaddwd.
+struct Q8Dot {
+  using Act = int16_t;
+  using Wide = int16_t;
+  static constexpr int kRows = 3;     // activation rows in one register tile
+  static constexpr int kActBias = 0;  // added to a quantised activation before it is stored
+  static constexpr bool kWidens = true;
+  // Panel row stored in each of the 16 places of a block of 4 columns: hadd puts them in order.
+  static constexpr int kOrder[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
+
+  static void widen(const int8_t* w, int quads, Wide* out) {
+    for (int i = 0; i < quads * 4; ++i, w += 16, out += 16) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out), widened(w));
+    }
+  }
+  static __m256i widened(const int8_t* w) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+  }
+  static __m256i widened(const Wide* w) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
+  }
+
+  // dots[r] = for 16 weight rows, the dot product with activation row r over 4*quads columns.
+  // Memory from `ahead` on is prefetched, a cache line a step.
+  template <int R, class W>
+  static void dot(const W* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
+    __m256i acc[R][4];
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < 4; ++v) acc[r][v] = _mm256_setzero_si256();
+    for (int q = 0; q < quads; ++q, w += 64, x += 4) {
+      __m256i four[R];
+      for (int r = 0; r < R; ++r) {
+        four[r] = _mm256_set1_epi64x(*reinterpret_cast<const long long*>(x + r * ldx));
+      }
+      for (int v = 0; v < 4; ++v) {
+        const __m256i wide = widened(w + 16 * v);
+        for (int r = 0; r < R; ++r) {
+          acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(wide, four[r]));
+        }
+      }
+      _mm_prefetch(ahead + 64 * q, _MM_HINT_T0);
+    }
+    for (int r = 0; r < R; ++r) {
+      dots[r] = {_mm256_cvtepi32_ps(_mm256_hadd_epi32(acc[r][0], acc[r][1])),
+                 _mm256_cvtepi32_ps(_mm256_hadd_epi32(acc[r][2], acc[r][3]))};
+    }
+  }
+};
+
+}  // namespace PONDER_ARCH

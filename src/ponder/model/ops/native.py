@@ -1,0 +1,131 @@
+"""model/ops/native: the op set in C++ (`native/`): the same bits as `reference`, save for float `linear`.
+
+Each verb allocates its result and hands plain arrays to the extension, which checks dtype, shape and strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponder.model.config import ModelConfig
+from ponder.model.ops import _native, scalar
+from ponder.model.ops.protocol import Stored, WeightsFormat
+from ponder.model.ops.scalar import F32
+from ponder.model.rope import RopeTable
+from ponder.model.view import KVPool, PagedView, View
+
+_FORMATS: dict[WeightsFormat, int] = {"fp32": 0, "bf16": 1, "int8": 2}
+
+_empty = np.empty
+_f32 = np.dtype(np.float32)
+
+
+def kernel_names() -> list[str]:
+    """Instruction sets that were compiled in and run on this processor, best first."""
+    return _native.kernel_names()
+
+
+class NativeOps:
+    """Every verb on a pool of `threads` threads; `kernels` names an instruction set, else the best one is taken."""
+
+    name = "native"
+
+    def __init__(self, threads: int = 1, kernels: str = "") -> None:
+        self._ops = _native.Ops(threads, kernels)
+
+    @property
+    def kernels(self) -> str:
+        """The instruction set in use: avx512, avx2, neon or portable."""
+        return self._ops.kernels
+
+    def prepare_linear(
+        self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
+    ) -> _native.Linear:
+        del name
+        rows = [_packable(part) for part in parts]
+        bias_E = None if bias is None else scalar.float32_of(bias)
+        return self._ops.pack(rows, bias_E, _FORMATS[weights_format])
+
+    def prepare_embedding(self, stored: Stored) -> Stored:
+        return stored
+
+    def prepare_vector(self, stored: Stored) -> F32:
+        return scalar.float32_of(stored)
+
+    def embed(self, embedding: Stored, tokens_T: NDArray[np.int32]) -> F32:
+        return scalar.float32_of(embedding[tokens_T])
+
+    def rms_norm(self, x: F32, weight: F32, eps: float) -> F32:
+        y = _empty(x.shape, _f32)
+        self._ops.rms_norm(x, weight, eps, y, x.ndim)
+        return y
+
+    def add_norm(
+        self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float
+    ) -> tuple[F32, F32]:
+        y = _empty(x_TD.shape, _f32)
+        if delta_TD is None:
+            self._ops.rms_norm(x_TD, weight, eps, y, 2)
+            return x_TD, y
+        total = _empty(x_TD.shape, _f32)
+        self._ops.add_norm(x_TD, delta_TD, weight, eps, total, y)
+        return total, y
+
+    def linear(self, x_TK: F32, weight: _native.Linear) -> F32:
+        y = _empty((len(x_TK), weight.outputs), _f32)
+        self._ops.linear(weight, x_TK, y)
+        return y
+
+    def rotation(self, table: RopeTable, positions_T: NDArray[np.int32]) -> tuple[F32, F32]:
+        return table.rows(positions_T)
+
+    def rope(self, x_THC: F32, rotation: tuple[F32, F32]) -> F32:
+        y = _empty(x_THC.shape, _f32)
+        self._ops.rope(x_THC, rotation[0], rotation[1], y)
+        return y
+
+    def attend(
+        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float
+    ) -> F32:
+        out = _empty(q_THC.shape, _f32)
+        if isinstance(view, PagedView):
+            pool, starts, lengths = view.pool, view.starts_S1, view.lengths_S
+            self._ops.attend_paged(
+                q_THC, k_TKC, v_TKC, out, starts, lengths, view.pages_SP,
+                pool.keys, pool.values, layer, scale,
+            )  # fmt: skip
+        else:
+            self._ops.attend_packed(q_THC, k_TKC, v_TKC, out, view.starts_S1, scale)
+        return out
+
+    def swiglu(self, gate_up_T2F: F32) -> F32:
+        rows, width = gate_up_T2F.shape
+        y = _empty((rows, width // 2), _f32)
+        self._ops.swiglu(gate_up_T2F, y)
+        return y
+
+    def log_softmax(self, logits_NV: F32) -> F32:
+        y = _empty(logits_NV.shape, _f32)
+        self._ops.log_softmax(logits_NV, y)
+        return y
+
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+        shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
+        return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
+
+    def from_numpy(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return array
+
+    def to_numpy(self, array: Any) -> F32:
+        return array
+
+
+def _packable(stored: Stored) -> Stored:
+    """float32, or the uint16 bits of bfloat16, as the extension reads them."""
+    if stored.dtype == np.uint16:
+        return np.ascontiguousarray(stored)
+    return np.ascontiguousarray(stored, np.float32)
