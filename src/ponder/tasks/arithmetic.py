@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from fractions import Fraction
+from typing import TypeAlias, TypeVar
 
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply, operation_lines
@@ -12,7 +13,8 @@ from ponder.tasks.family import Trace, TraceWriter
 from ponder.verify.numbers import check_number
 from ponder.verify.rational import RationalError, evaluate
 
-Item = "int | str | list[Item]"
+Item: TypeAlias = "int | str | list[Item]"
+"""A number, an operator, or a parenthesis."""
 FRAMES = (
     "What is {}?", "What is {}?", "What is {}?", "Compute {}.", "Calculate {}.", "{}", "{} = ?", "How much is {}?",
     "What is the result of {}?", "Evaluate {}.", "Work out {}.", "What does {} equal?", "what is {}", "{} =",
@@ -33,7 +35,10 @@ PRODUCTS = {
 TERMS = {"S": (3, 4), "R": (5, 6), "O": (7, 8)}
 
 
-def pick(rng: random.Random, weighted: tuple[tuple[object, int], ...]) -> object:
+T = TypeVar("T")
+
+
+def pick(rng: random.Random, weighted: tuple[tuple[T, int], ...]) -> T:
     """One value of a table of (value, weight)."""
     point = rng.random() * sum(weight for _, weight in weighted)
     for value, weight in weighted:
@@ -48,37 +53,37 @@ def number(rng: random.Random, digits: int) -> int:
     return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 
-def show(items: list[object], spaced: bool = False, marks: dict[str, str] | None = None) -> str:
+def show(items: list[Item], spaced: bool = False, marks: dict[str, str] | None = None) -> str:
     """The expression as text, e.g. `(3+4)*5`."""
     parts: list[str] = []
     for item in items:
         if isinstance(item, list):
-            parts.append(f"({show(item, spaced, marks)})")  # pyright: ignore[reportUnknownArgumentType]
+            parts.append(f"({show(item, spaced, marks)})")
         else:
             parts.append((marks or {}).get(str(item), str(item)))
     return (" " if spaced else "").join(parts)
 
 
-def next_step(items: list[object]) -> tuple[list[object], int]:
+def next_step(items: list[Item]) -> tuple[list[Item], int]:
     """The innermost leftmost operation to do: the list it stands in, and the operator's index there."""
     for item in items:
         if isinstance(item, list):
-            return next_step(item)  # pyright: ignore[reportUnknownArgumentType]
+            return next_step(item)
     for index in range(1, len(items), 2):
         if items[index] in ("*", "/"):
             return items, index
     return items, 1
 
 
-def unwrap(items: list[object]) -> list[object]:
+def unwrap(items: list[Item]) -> list[Item]:
     """Replaces every parenthesis that holds one number by the number."""
     return [
-        (item[0] if len(item) == 1 else unwrap(item)) if isinstance(item, list) else item  # pyright: ignore
+        (item[0] if len(item) == 1 else unwrap(item)) if isinstance(item, list) else item
         for item in items
     ]
 
 
-def work(items: list[object]) -> tuple[list[str], int | None]:
+def work(items: list[Item]) -> tuple[list[str], int | None]:
     """Lines of the whole solution and its value; None when a step leaves the non-negative integers."""
     lines: list[str] = []
     simple = len(items) == 3 and not any(isinstance(item, list) for item in items)
@@ -99,9 +104,9 @@ def work(items: list[object]) -> tuple[list[str], int | None]:
     return lines, int(str(items[0]))
 
 
-def parse_items(text: str) -> list[object]:
+def parse_items(text: str) -> list[Item]:
     """The nested list of an expression's text (already known to be well formed)."""
-    stack: list[list[object]] = [[]]
+    stack: list[list[Item]] = [[]]
     for token in re.findall(r"\d+|[-+*/()]", text):
         if token == "(":
             stack.append([])
@@ -113,19 +118,17 @@ def parse_items(text: str) -> list[object]:
     return stack[0]
 
 
-def draw_pair(rng: random.Random, band: Band) -> list[object]:
+def draw_pair(rng: random.Random, band: Band) -> list[Item]:
     op = rng.choices("+-*/", (30, 25, 33, 12))[0]
     if op == "*":
         digits = pick(rng, PRODUCTS[band])
-        assert isinstance(digits, tuple)
-        a, b = number(rng, int(digits[0])), number(rng, int(digits[1]))
+        a, b = number(rng, digits[0]), number(rng, digits[1])
         return [b, op, a] if rng.random() < 0.25 else [a, op, b]
     if op == "/":
         quotient = number(rng, {"S": rng.choice((1, 1, 2, 2, 3)), "R": 4, "O": 5}[band])
         b = rng.randint(2, 9 if quotient > 12 else 12)
         return [quotient * b, op, b]
     size = pick(rng, SIZES[band])
-    assert isinstance(size, int)
     a, b = number(rng, size), number(rng, rng.randint(max(1, size - 2), size))
     if op == "-" and a < b and rng.random() < 0.8:
         a, b = b, a
@@ -134,9 +137,9 @@ def draw_pair(rng: random.Random, band: Band) -> list[object]:
     return [a, op, b]
 
 
-def draw_chain(rng: random.Random, band: Band) -> list[object]:
+def draw_chain(rng: random.Random, band: Band) -> list[Item]:
     terms = rng.choice(TERMS[band])
-    items: list[object] = []
+    items: list[Item] = []
     for index in range(terms):
         if index:
             items.append(rng.choices("+-*/", (32, 28, 30, 10))[0])
@@ -160,11 +163,13 @@ class Arithmetic:
             items = draw_chain(rng, band) if chain else draw_pair(rng, band)
             canonical = show(items)
             lines, value = work(parse_items(canonical))
-            if value is None or (chain and value > limit) or (chain and len(lines) > 16 and band == "S"):
+            if value is None or (chain and value > limit):
+                continue
+            if chain and len(lines) > 16 and band == "S":
                 continue
             return self._problem(canonical, value, band, self._question(rng, items, chain))
 
-    def _question(self, rng: random.Random, items: list[object], chain: bool) -> str:
+    def _question(self, rng: random.Random, items: list[Item], chain: bool) -> str:
         marks = {"*": rng.choice(("*", "*", "*", "x", "×")), "/": rng.choice(("/", "/", "÷"))}
         spaced = rng.random() < 0.65 or marks["*"] == "x"
         if not chain and rng.random() < 0.2:
@@ -219,4 +224,7 @@ class Arithmetic:
 
     @property
     def writers(self) -> tuple[TraceWriter, ...]:
-        return (TraceWriter("columns", 0.95, self._columns), TraceWriter("repaired", 0.05, self._repaired))
+        return (
+            TraceWriter("columns", 0.95, self._columns),
+            TraceWriter("repaired", 0.05, self._repaired),
+        )

@@ -1,4 +1,4 @@
-"""tasks/catalogue: the table of families, the split into training and held-out problems, and the documents of training."""
+"""tasks/catalogue: the table of families, the split into training and held-out, the documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from ponder.tasks.stories import Stories
 Split = Literal["train", "test"]
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (Arithmetic(), Countdown(), Equations(), Stories(), Graph(), Procedures(), Decline())
+    for family in (
+        Arithmetic(),
+        Countdown(),
+        Equations(),
+        Stories(),
+        Graph(),
+        Procedures(),
+        Decline(),
+    )
 }
 MIXTURE: dict[str, float] = {
     "arithmetic": 0.22,
@@ -45,12 +53,16 @@ def family_of(name: str) -> Family:
 
 def split_of(problem: Problem) -> Split:
     """`test` for a fixed part of the canonical forms, chosen by their hash; the rest is `train`."""
-    digest = hashlib.blake2b(f"{problem.family}|{problem.canonical}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        f"{problem.family}|{problem.canonical}".encode(), digest_size=8
+    ).digest()
     one_in = HELD_OUT_ONE_IN.get(problem.family, 20)
     return "test" if int.from_bytes(digest, "big") % one_in == 0 else "train"
 
 
-def generate(family: str, band: Band = "S", seed: int = 0, index: int = 0, split: Split = "train") -> Problem:
+def generate(
+    family: str, band: Band = "S", seed: int = 0, index: int = 0, split: Split = "train"
+) -> Problem:
     """Problem number `index` of a stream; the same arguments always give the same problem."""
     rng = random.Random(f"{family}/{band}/{split}/{seed}/{index}")
     maker = family_of(family)

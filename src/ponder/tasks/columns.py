@@ -114,7 +114,9 @@ def _multiply(a: int, b: int) -> list[str]:
         return _multiply_digit(a, b)[:-1]
     lines: list[str] = []
     total: int | None = None
-    places = [(int(digit), 10**place) for place, digit in enumerate(reversed(str(b))) if digit != "0"]
+    places = [
+        (int(digit), 10**place) for place, digit in enumerate(reversed(str(b))) if digit != "0"
+    ]
     if len(places) > 1:
         lines.append(f"{a}*{b}=" + "+".join(f"{a}*{digit * place}" for digit, place in places))
     for digit, place in places:

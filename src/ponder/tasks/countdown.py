@@ -38,7 +38,9 @@ def pair_values(a: int, b: int) -> list[tuple[str, int]]:
 def wanted(target: int, aside: int) -> list[tuple[str, int | None, str]]:
     """What the other two must make: (text, value or None, the answer's form with {e} for their expression)."""
     if target >= aside:
-        rows: list[tuple[str, int | None, str]] = [(f"{target}-{aside}", target - aside, "({e}) + {c}")]
+        rows: list[tuple[str, int | None, str]] = [
+            (f"{target}-{aside}", target - aside, "({e}) + {c}")
+        ]
     else:
         rows = [(f"{aside}-{target}", aside - target, "{c} - ({e})")]
     rows.append((f"{target}+{aside}", target + aside, "({e}) - {c}"))
@@ -147,7 +149,9 @@ class Countdown:
             if answer is None:
                 continue
             listed = join(numbers, rng.choice((" and ", " and ", ", ")))
-            return self._problem(rng.choice(FRAMES).format(n=listed, t=target), numbers, target, answer, band)
+            return self._problem(
+                rng.choice(FRAMES).format(n=listed, t=target), numbers, target, answer, band
+            )
 
     def _random_target(self, rng: random.Random, numbers: tuple[int, ...]) -> int:
         values = list(numbers)
@@ -171,7 +175,9 @@ class Countdown:
         """Reads a question in one of the frames; the rule's sentence may be missing."""
         for frame in FRAMES:
             head = re.escape(frame.split(". ")[0].rstrip("."))
-            head = head.replace(r"\{n\}", r"(?P<n>\d[\d, ]*(?:,? and )?\d+)").replace(r"\{t\}", r"(?P<t>\d+)")
+            head = head.replace(r"\{n\}", r"(?P<n>\d[\d, ]*(?:,? and )?\d+)").replace(
+                r"\{t\}", r"(?P<t>\d+)"
+            )
             match = re.match(head + r"(?![\d])", question.strip(), flags=re.IGNORECASE)
             if match:
                 numbers = tuple(int(text) for text in re.findall(r"\d{1,9}", match["n"]))
@@ -207,4 +213,7 @@ class Countdown:
 
     @property
     def writers(self) -> tuple[TraceWriter, ...]:
-        return (TraceWriter("backward", 0.88, self._backward), TraceWriter("forward", 0.12, self._forward))
+        return (
+            TraceWriter("backward", 0.88, self._backward),
+            TraceWriter("forward", 0.12, self._forward),
+        )

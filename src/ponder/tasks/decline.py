@@ -26,7 +26,9 @@ class Decline:
 
         def fill(hole: re.Match[str]) -> str:
             if hole[1] == "n":
-                return str(rng.choice((rng.randint(2, 12), rng.randint(13, 99), rng.randint(100, 2030))))
+                return str(
+                    rng.choice((rng.randint(2, 12), rng.randint(13, 99), rng.randint(100, 2030)))
+                )
             return rng.choice(WORDS[hole[1]])
 
         question = _HOLE.sub(fill, template)

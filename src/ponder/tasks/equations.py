@@ -81,7 +81,15 @@ class Equations:
         x = Fraction(right[1] - left[1], left[0] - right[0])
         text = f"{side_text(*left, 'x')}={side_text(*right, 'x')}"
         data = {"unknown": unknown, "left": left, "right": right}
-        return Problem(self.name, band, question, f"{unknown} = {x}", text, 2 if left[0] and right[0] else 1, data)
+        return Problem(
+            self.name,
+            band,
+            question,
+            f"{unknown} = {x}",
+            text,
+            2 if left[0] and right[0] else 1,
+            data,
+        )
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         (a, b), (c, d) = problem.data["left"], problem.data["right"]
@@ -151,7 +159,7 @@ class Equations:
 
     def _check(self, problem: Problem, x: int) -> list[str]:
         (a, b), (c, d) = problem.data["left"], problem.data["right"]
-        if c and a or x < 0:
+        if (c and a) or x < 0:
             return []
         if not a:
             a, b, d = c, d, b

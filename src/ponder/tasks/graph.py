@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from ponder.core.types import Band, Problem, Verdict
@@ -104,14 +105,13 @@ class Graph:
             for extra in range(rng.choices((0, 1, 2, 3), (40, 30, 20, 10))[0]):
                 name = names[wanted + 1 + extra]
                 given = rng.random() < 0.4
-                rules[name] = (
-                    (str(rng.randint(2, 12)), "", "") if given else self._rule(rng, list(rules), rng.choice(list(rules)))
-                )
+                number = (str(rng.randint(2, 12)), "", "") if given else None
+                rules[name] = number or self._rule(rng, list(rules), rng.choice(list(rules)))
             if values_of(rules) is None:
                 continue
             return self._write(rng, rules, asked, band)
 
-    def _rule(self, rng: random.Random, before: list[str], last: str) -> Rule:
+    def _rule(self, rng: random.Random, before: Sequence[str], last: str) -> Rule:
         kind = rng.random()
         base = last if rng.random() < 0.9 else rng.choice(before)
         if kind < 0.12 and len(before) > 1:
@@ -147,11 +147,15 @@ class Graph:
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         data = problem.data
-        return check_number(answer, Fraction(data["values"][data["asked"]]), rule_text(data["rules"][data["asked"]]))
+        return check_number(
+            answer, Fraction(data["values"][data["asked"]]), rule_text(data["rules"][data["asked"]])
+        )
 
     def recognise(self, question: str) -> Problem | None:
         """Reads the sentences back; None when one is unknown or someone's number does not follow."""
-        *facts, last = [part.strip() for part in re.split(r"[.?]", question) if part.strip()] or [""]
+        *facts, last = [part.strip() for part in re.split(r"[.?]", question) if part.strip()] or [
+            ""
+        ]
         asked = re.fullmatch(r"How many (\w+) does (\w+) have(?: now)?", last)
         if not asked or not facts or len(facts) > 40:
             return None
@@ -200,7 +204,10 @@ class Graph:
 
     @property
     def writers(self) -> tuple[TraceWriter, ...]:
-        return (TraceWriter("backward", 0.9, self._backward), TraceWriter("planned", 0.1, self._planned))
+        return (
+            TraceWriter("backward", 0.9, self._backward),
+            TraceWriter("planned", 0.1, self._planned),
+        )
 
 
 def read_fact(fact: str) -> tuple[str, Rule] | None:

@@ -67,7 +67,9 @@ class Procedures:
         frame = rng.choice(FRAMES[kind])
         return self._problem(frame.format(l=listed, i=item, o=item), kind, items, item, band)
 
-    def _problem(self, question: str, kind: str, items: list[str], item: str, band: Band) -> Problem:
+    def _problem(
+        self, question: str, kind: str, items: list[str], item: str, band: Band
+    ) -> Problem:
         answer = " ".join(solve(kind, items, item))
         canonical = f"{kind} {item} {' '.join(items)}"
         data = {"kind": kind, "items": items, "item": item}
@@ -90,7 +92,9 @@ class Procedures:
             groups = match.groupdict()
             items = [item for item in re.split(r"[,\s]+(?:and )?", groups["l"]) if item]
             item = groups.get("i") or groups.get("o") or ""
-            if not 1 <= len(items) <= 200 or not all(re.fullmatch(r"\d{1,9}|[a-z]", one) for one in items):
+            if not 1 <= len(items) <= 200 or not all(
+                re.fullmatch(r"\d{1,9}|[a-z]", one) for one in items
+            ):
                 continue
             numeric = all(one.isdigit() for one in items)
             if (kind in ("sort", "max", "min") and not numeric) or (kind == "letters" and numeric):
@@ -119,7 +123,9 @@ class Procedures:
             done: list[str] = []
             while items:
                 done.insert(0, items.pop(0))
-                lines.append(f"{' '.join(items)}: {' '.join(done)}" if items else f"{' '.join(done)}")
+                lines.append(
+                    f"{' '.join(items)}: {' '.join(done)}" if items else f"{' '.join(done)}"
+                )
         elif kind in ("max", "min"):
             best = items[0]
             lines.append(best)
@@ -146,7 +152,10 @@ class Procedures:
 
     @property
     def writers(self) -> tuple[TraceWriter, ...]:
-        return (TraceWriter("plain", 0.92, self._plain), TraceWriter("inserted", 0.08, self._inserted))
+        return (
+            TraceWriter("plain", 0.92, self._plain),
+            TraceWriter("inserted", 0.08, self._inserted),
+        )
 
 
 def _pattern(frame: str) -> re.Pattern[str]:

@@ -61,13 +61,17 @@ class Stories:
             "A": names[0], "B": names[1], "things": rng.choice(THINGS), "ware": ware, "wares": PLURALS[ware],
             "groups": (group := rng.choice(GROUPS)), "group": GROUP_ONE[group],
         }  # fmt: skip
-        text = rng.choice(story.texts).format(**words, **{key: str(value) for key, value in values.items()})
+        text = rng.choice(story.texts).format(
+            **words, **{key: str(value) for key, value in values.items()}
+        )
         return self._problem(text, index, values, band)
 
     def _problem(self, text: str, index: int, values: dict[str, int], band: Band) -> Problem:
         steps = run(TEMPLATES[index], values)
         assert steps is not None
-        canonical = f"{index} " + " ".join(f"{key}={value}" for key, value in sorted(values.items()))
+        canonical = f"{index} " + " ".join(
+            f"{key}={value}" for key, value in sorted(values.items())
+        )
         data = {"template": index, "steps": steps}
         return Problem(self.name, band, text, str(steps[-1][3]), canonical, len(steps), data)
 
@@ -81,17 +85,20 @@ class Stories:
         for index, pattern in PATTERNS:
             match = pattern.fullmatch(text)
             if match:
-                values = {key: int(value) for key, value in match.groupdict().items() if key in NUMBERS}
+                values = {
+                    key: int(value) for key, value in match.groupdict().items() if key in NUMBERS
+                }
                 if run(TEMPLATES[index], values) is not None:
                     return self._problem(question, index, values, "S")
         return None
 
     def _plain(self, problem: Problem, rng: random.Random) -> Trace:
-        story = TEMPLATES[problem.data["template"]]
+        story = TEMPLATES[int(problem.data["template"])]
         lines: list[str] = []
         for reason, (a, op, b, _) in zip(story.reasons, problem.data["steps"], strict=True):
-            first, *rest = operation_lines(a, op, b)
-            lines += [f"{reason}: {first}", *rest] if not rest else [f"{reason}: {a}{op}{b}", first, *rest]
+            work = operation_lines(a, op, b)
+            lines.append(f"{reason}: {work[0] if len(work) == 1 else f'{a}{op}{b}'}")
+            lines += work if len(work) > 1 else []
         return Trace("\n".join(lines), problem.answer)
 
     def _bare(self, problem: Problem, rng: random.Random) -> Trace:
@@ -124,4 +131,6 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(text)))
 
 
-PATTERNS = tuple((index, _pattern(text)) for index, story in enumerate(TEMPLATES) for text in story.texts)
+PATTERNS = tuple(
+    (index, _pattern(text)) for index, story in enumerate(TEMPLATES) for text in story.texts
+)

@@ -29,7 +29,9 @@ def check_countdown(answer: str, numbers: Sequence[int], target: int) -> Verdict
     used, given = Counter(leaves(tree)), Counter(Fraction(number) for number in numbers)
     if used != given:
         extra, missing = used - given, given - used
-        parts = [f"{number} is not left to use" for number in extra] + [f"{number} is not used" for number in missing]
+        parts = [f"{number} is not left to use" for number in extra] + [
+            f"{number} is not used" for number in missing
+        ]
         return Verdict("wrong", "; ".join(parts[:4]))
     if tree.value != target:
         return Verdict("wrong", f"{left} = {tree.value}, not {target}")

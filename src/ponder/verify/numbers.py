@@ -1,4 +1,4 @@
-"""verify/numbers: is this answer that number? Accepts integers, decimals, fractions, a trailing dot and grouping commas."""
+"""verify/numbers: is this answer that number? Integers, decimals, fractions, grouping commas."""
 
 from __future__ import annotations
 

@@ -43,7 +43,11 @@ def has_sign(node: Node) -> bool:
     """True when a unary minus or plus stands anywhere in the tree."""
     if not node.op:
         return False
-    return node.left is None or has_sign(node.left) or (node.right is not None and has_sign(node.right))
+    return (
+        node.left is None
+        or has_sign(node.left)
+        or (node.right is not None and has_sign(node.right))
+    )
 
 
 def parse(text: str) -> Node:
