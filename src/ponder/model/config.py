@@ -260,8 +260,8 @@ def _architecture(reader: _Reader) -> Architecture:
 def _refuse_unsupported(reader: _Reader, architecture: Architecture) -> None:
     values = reader.values
     if values.get("quantization_config") is not None:
-        given: Any = values["quantization_config"]
-        method = given.get("quant_method", "unknown") if isinstance(given, dict) else given
+        given = cast(Any, values["quantization_config"])
+        method: Any = given.get("quant_method") if isinstance(given, dict) else given
         reader.fail(
             f"the weights are quantised ('quantization_config' names {method!r})",
             "allowed are float32, bfloat16 and float16 safetensors; take the unquantised folder and load it with "

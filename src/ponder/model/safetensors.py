@@ -163,14 +163,15 @@ def _counts(value: Any) -> bool:
 
 
 def _check_layout(path: Path, entries: Mapping[str, TensorEntry], data_bytes: int) -> None:
-    position = 0
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+    for name, entry in entries.items():
         if entry.end > data_bytes:
             _fail(
                 path,
                 f"tensor {name!r} ends at byte {entry.end} but the file holds {data_bytes} bytes of data; "
                 "it is truncated or its offsets were tampered with",
             )
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:
             what = (
                 "overlaps the one before it" if entry.begin < position else "leaves a gap before it"

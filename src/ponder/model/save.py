@@ -48,15 +48,15 @@ def save_folder(
 
 
 def write_files(folder: Path, writers: Mapping[str, Callable[[BinaryIO], object]]) -> None:
-    """All files of a folder, by name; on any failure none of them is changed and no new folder is left."""
+    """All files of a folder, by name; if one cannot be written, none is changed and no new folder is left."""
     is_new = not folder.exists()
     written: dict[Path, Path] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, write in writers.items():
             temporary = folder / f".{name}.{os.getpid()}.tmp"
-            written[temporary] = folder / name
             with temporary.open("wb") as file:
+                written[temporary] = folder / name
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,6 +1,6 @@
 """model/transformer: the one definition of the model, free of array libraries; `ops` computes, `view` holds the cache.
 
-Letters as in `core.types`: T tokens, D model width, H query heads, K key/value heads, C head size, N rows, V vocabulary.
+Letters: T tokens, D model width, H query heads, K key/value heads, C head size, N rows, V vocabulary.
 """
 
 from __future__ import annotations
