@@ -41,25 +41,25 @@ def sample_slices(slices: Sequence[Slice], logits_NV: F32 | None) -> list[int | 
 
 def score_slices(slices: Sequence[Slice], sampled: Sequence[int | None], runner: Runner) -> None:
     """Record the log-probabilities of the ids that the wanted rows predict, known ones and sampled."""
-    if all(each.choice.params.logprobs is None for each in slices):
-        return
-    row = 0
+    rows: list[int] = []
+    wanted: list[tuple[Choice, int, int]] = []
+    first = 0
     for each, sampled_id in zip(slices, sampled, strict=True):
         choice = each.choice
         num_rows = choice.num_wanted(each.count)
-        first, row = row, row + num_rows
         num_top = choice.params.logprobs
-        if num_top is None or not num_rows:
-            continue
-        end = choice.num_computed + each.count + 1
-        ids = list(choice.ids[end - num_rows : end])
-        if sampled_id is not None:
-            ids.append(sampled_id)
-        logprobs_NV = runner.logprobs(first, len(ids))
-        choice.scored.extend(
-            token_logprob(logprobs_V, token_id, num_top)
-            for logprobs_V, token_id in zip(logprobs_NV, ids, strict=True)
-        )
+        if num_top is not None and num_rows:
+            end = choice.num_computed + each.count + 1
+            ids = list(choice.ids[end - num_rows : end])
+            if sampled_id is not None:
+                ids.append(sampled_id)
+            rows.extend(range(first, first + len(ids)))
+            wanted.extend((choice, token_id, num_top) for token_id in ids)
+        first += num_rows
+    if rows:
+        logprobs_NV = runner.logprobs(rows)
+        for logprobs_V, (choice, token_id, num_top) in zip(logprobs_NV, wanted, strict=True):
+            choice.scored.append(token_logprob(logprobs_V, token_id, num_top))
 
 
 def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:

@@ -60,6 +60,16 @@ class Engine:
     def num_running(self) -> int:
         return len(self._scheduler.running)
 
+    @property
+    def num_preempted(self) -> int:
+        """Preemptions since the engine was made."""
+        return self._scheduler.num_preempted
+
+    def check_pages(self) -> None:
+        """Assert that every page is held by exactly those who list it. Slow; for tests."""
+        queues = (self._scheduler.waiting, self._scheduler.running)
+        self._cache.check(choice.lease for queue in queues for choice in queue)
+
     def check(self, request: TokenRequest) -> None:
         """PromptError or ConfigError for a request that could not run. Safe from any thread."""
         check_request(request, self.vocab_size, self.context_len)

@@ -14,12 +14,12 @@ digit, a search revisits states. Both tests below therefore ask for long *verbat
 from __future__ import annotations
 
 GRAM = 6
-MIN_RUN = 256
+MIN_RUN = 512
 PERIODS = 3
 DEEP = 32
 """Tokens a verbatim copy must have lasted before it counts as drift."""
-FORGET = 4
-DRIFT = 1024
+FORGET = 8
+DRIFT = 4096
 
 
 class LoopDetector:

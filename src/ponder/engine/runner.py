@@ -76,9 +76,10 @@ class Runner:
         self._logits_NV = self._model.logits(hidden_ND)
         return self._model.ops.to_numpy(self._logits_NV)
 
-    def logprobs(self, first: int, count: int) -> F32:
+    def logprobs(self, rows: list[int]) -> F32:
         """Raw log-probabilities of rows of the latest step's logits, by the one function that makes them."""
-        logits_NV = self._logits_NV[first : first + count]
+        is_all = len(rows) == len(self._logits_NV)
+        logits_NV = self._logits_NV if is_all else self._logits_NV[rows]
         return self._model.ops.to_numpy(self._model.log_softmax(logits_NV))
 
 

@@ -23,6 +23,8 @@ from ponder.core.types import SamplingParams, TokenLogprob
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
+BLOCK = 64
+
 _COUNTER = struct.Struct("<QQQ")
 
 
@@ -111,11 +113,33 @@ def candidates(logits_V: F32, top_k: int, top_p: float, min_p: float) -> I64 | N
 
 
 def draw(logits_M: F32, temperature: float, at: float) -> int:
-    """The index whose share of exp(logits / temperature), summed in order, covers `at` in [0, 1)."""
-    weights_M = np.exp((logits_M - logits_M.max()) * np.float32(1 / temperature))
-    sums_M = weights_M.cumsum(dtype=np.float64)
-    total = float(sums_M[-1])
-    return int(sums_M.searchsorted(min(at * total, math.nextafter(total, 0)), side="right"))
+    """The index whose share of exp(logits / temperature), summed in order, covers `at` in [0, 1).
+
+    Long rows are summed in blocks first and then inside the block that is hit; one running sum over
+    a vocabulary would cost several times the rest of the sampler.
+    """
+    weights_M = logits_M - logits_M.max()
+    weights_M *= np.float32(1 / temperature)
+    np.exp(weights_M, out=weights_M)
+    num_blocks = weights_M.size // BLOCK
+    if num_blocks < 4:
+        return _cover(weights_M, at)[0]
+    whole = num_blocks * BLOCK
+    sums_B = weights_M[:whole].reshape(num_blocks, BLOCK).sum(axis=1)
+    if whole < weights_M.size:
+        sums_B = np.append(sums_B, weights_M[whole:].sum())
+    block, share = _cover(sums_B, at)
+    return block * BLOCK + _cover(weights_M[block * BLOCK : (block + 1) * BLOCK], share)[0]
+
+
+def _cover(weights: F32, at: float) -> tuple[int, float]:
+    """The index whose share of the total covers `at`, and where in that share `at` lies, both in [0, 1)."""
+    sums = weights.cumsum(dtype=np.float64)
+    total = float(sums[-1])
+    target = min(at * total, math.nextafter(total, 0))
+    index = int(sums.searchsorted(target, side="right"))
+    start = float(sums[index - 1]) if index else 0.0
+    return index, (target - start) / (float(sums[index]) - start)
 
 
 def sample_rows(

@@ -39,6 +39,8 @@ class Scheduler:
         self._watermark_pages = int(watermark * cache.num_pages)
         self.waiting: list[Choice] = []
         self.running: list[Choice] = []
+        self.num_preempted = 0
+        """Preemptions so far."""
 
     def add(self, choice: Choice) -> None:
         self.waiting.append(choice)
@@ -74,6 +76,7 @@ class Scheduler:
     def _preempt(self, choice: Choice) -> None:
         self._cache.release(choice.lease)
         choice.num_computed = 0
+        self.num_preempted += 1
         insort(self.waiting, choice, key=_by_order)
 
     def _share_tokens(self) -> tuple[list[Slice], int]:

@@ -20,11 +20,11 @@ class StopMatcher:
     def feed(self, token_id: int) -> str | None:
         """The stop string that starts earliest among those this token completes, or None.
 
-        White space before the answer's first word is part of the template and matches nothing.
+        Newlines before the answer's first character belong to the template and match nothing.
         """
         window = self._tail + self._bytes_of(token_id)
         if self._at_start:
-            window = window.lstrip()
+            window = window.lstrip(b"\n")
             self._at_start = not window
         found = [(at, len(raw), text) for raw, text in self._stops if (at := window.find(raw)) >= 0]
         self._tail = window[-self._keep :] if self._keep else b""
