@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from typing import Literal
 
 from ponder.core.errors import ConfigError
@@ -73,7 +74,11 @@ def generate(
 
 
 def solve(problem: Problem, seed: int = 0, index: int = 0) -> Trace:
-    """A worked solution in one of the family's styles, drawn by weight."""
+    """A worked solution in one of the family's styles, drawn by weight; band S only (ConfigError)."""
+    if problem.band != "S":
+        raise ConfigError(
+            f"band {problem.band!r} of {problem.family} has no shown solutions", "take band 'S'"
+        )
     rng = random.Random(f"trace/{problem.family}/{seed}/{index}")
     point = rng.random()
     writers = family_of(problem.family).writers
@@ -103,6 +108,11 @@ def held_out(family: str, band: Band = "S", count: int = 500) -> tuple[Problem, 
             seen.add(problem.question)
             found.append(problem)
     return tuple(found)
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """SHA-256 of the questions, one a line: what freezes an evaluation set."""
+    return hashlib.sha256("\n".join(problem.question for problem in problems).encode()).hexdigest()
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

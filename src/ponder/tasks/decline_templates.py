@@ -57,13 +57,21 @@ WORDS: dict[str, tuple[str, ...]] = {
     "verb": _words(
         "swim dance sing cook draw paint write read run ski sleep drive sew knit fish juggle whistle meditate "
         "study"),
-    "adjective": _words("happy sad funny short long strange old new scary romantic famous quiet brave simple clever"),
-    "job": _words("doctor teacher pilot lawyer cook farmer nurse artist writer engineer singer judge sailor king queen"),
-    "work": _words("Hamlet the_Bible the_Odyssey Faust Moby_Dick Don_Quixote the_Iliad Macbeth the_Mona_Lisa Emma Dracula"),
+    "adjective": _words(
+        "happy sad funny short long strange old new scary romantic "
+        "famous quiet brave simple clever"),
+    "job": _words(
+        "doctor teacher pilot lawyer cook farmer nurse artist writer engineer "
+        "singer judge sailor king queen"),
+    "work": _words(
+        "Hamlet the_Bible the_Odyssey Faust Moby_Dick Don_Quixote the_Iliad Macbeth "
+        "the_Mona_Lisa Emma Dracula"),
     "event": _words(
         "World_War_Two the_French_Revolution the_moon_landing the_Olympic_Games the_Cold_War the_plague "
         "the_Renaissance the_fall_of_Rome the_Great_Fire the_Gold_Rush the_Civil_War"),
-    "object": _words("cookies pens apples books people cars houses cows trees stars birds dollars coins horses bottles"),
+    "object": _words(
+        "cookies pens apples books people cars houses cows trees stars "
+        "birds dollars coins horses bottles"),
 }  # fmt: skip
 
 

@@ -88,6 +88,8 @@ class Stories:
                 values = {
                     key: int(value) for key, value in match.groupdict().items() if key in NUMBERS
                 }
+                for product, (one, other) in TEMPLATES[index].multiples.items():
+                    values[other] = values[product] // max(values[one], 1)
                 if run(TEMPLATES[index], values) is not None:
                     return self._problem(question, index, values, "S")
         return None
