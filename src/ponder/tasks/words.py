@@ -11,8 +11,8 @@ NAMES = tuple(
 THINGS = tuple(
     "apples pears plums books pens cups coins cards balls stamps marbles stickers cookies shells stones keys hats "
     "boxes bottles candles buttons ribbons pencils eggs lemons oranges peaches cherries nuts beads toys cars boats "
-    "kites dolls spoons forks plates bags socks roses tulips leaves sticks bricks nails screws lamps chairs photos letters "
-    "tickets badges rings bells flags ropes tapes crayons erasers muffins buns cakes pies".split()
+    "kites dolls spoons forks plates bags socks roses tulips leaves sticks bricks nails screws lamps chairs photos "
+    "letters tickets badges rings bells flags ropes tapes crayons erasers muffins buns cakes pies".split()
 )
 WARES = tuple(
     "apple pear pen cup book ball toy hat card cake bun pie lamp ring bell kite doll ticket "
