@@ -1,0 +1,179 @@
+"""model/ops/torch_ops: the torch op set: the same verbs with autograd, for training; fp32 on the CPU.
+
+Limit: matrix products are the library's, so bits may depend on the number of rows; values agree with `reference` to
+about 1e-5. Of the views it knows `PackedView`; the engine's pages belong to `reference` and `native`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ponder.core.errors import ConfigError
+from ponder.model.config import ModelConfig
+from ponder.model.ops.protocol import Stored, WeightsFormat
+from ponder.model.ops.scalar import float32_of
+from ponder.model.rope import RopeTable
+from ponder.model.view import KVPool, PackedView, View
+
+
+class TorchLinear(NamedTuple):
+    """A linear layer: matrix [E, K] and bias [E]; either may carry gradients."""
+
+    matrix: Tensor
+    bias: Tensor | None = None
+
+
+class TorchOps:
+    """Satisfies `Ops` with torch tensors."""
+
+    name = "torch"
+
+    def prepare_linear(
+        self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
+    ) -> TorchLinear:
+        if weights_format == "int8":
+            raise ConfigError(
+                f"int8 weights for {name!r} in the torch op set",
+                "allowed are 'fp32' and 'bf16'; int8 is for inference with 'native'",
+            )
+        matrix = torch.cat([self.prepare_vector(part) for part in parts])
+        if weights_format == "bf16":
+            matrix = matrix.to(torch.bfloat16).float()
+        return TorchLinear(matrix, None if bias is None else self.prepare_vector(bias))
+
+    def prepare_embedding(self, stored: Stored) -> Tensor:
+        return self.prepare_vector(stored)
+
+    def prepare_vector(self, stored: Stored) -> Tensor:
+        return torch.from_numpy(np.array(float32_of(stored)))
+
+    def embed(self, embedding: Tensor, tokens_T: Tensor) -> Tensor:
+        return F.embedding(tokens_T, embedding)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+    def add_norm(
+        self, x_TD: Tensor, delta_TD: Tensor | None, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        total_TD = x_TD if delta_TD is None else x_TD + delta_TD
+        return total_TD, self.rms_norm(total_TD, weight, eps)
+
+    def linear(self, x_TK: Tensor, weight: TorchLinear) -> Tensor:
+        return F.linear(x_TK, weight.matrix, weight.bias)
+
+    def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
+        cos_TR, sin_TR = table.rows(positions_T.numpy())
+        return torch.from_numpy(cos_TR), torch.from_numpy(sin_TR)
+
+    def rope(self, x_THC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        cos_T1R, sin_T1R = rotation[0].unsqueeze(1), rotation[1].unsqueeze(1)
+        a, b = x_THC.chunk(2, -1)
+        return torch.cat([a * cos_T1R - b * sin_T1R, b * cos_T1R + a * sin_T1R], -1)
+
+    def attend(
+        self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, scale: float
+    ) -> Tensor:
+        if not isinstance(view, PackedView):
+            raise ConfigError("a paged view in the torch op set", "load the model with ops='native'")
+        heads, kv_heads = q_THC.shape[1], k_TKC.shape[1]
+        joined = torch.cat([q_THC, k_TKC, v_TKC], 1)
+        outputs: list[Tensor] = []
+        for block in _blocks(tuple(view.starts_S1.tolist())):
+            rows = joined[block.first : block.last]
+            padded = _Rearrange.apply(rows, block.padded, block.real, block.empty)
+            padded = padded.view(block.count, -1, heads + 2 * kv_heads, rows.shape[2]).transpose(1, 2)
+            q, k, v = padded.split([heads, kv_heads, kv_heads], 1)
+            if heads != kv_heads:
+                k = k.repeat_interleave(heads // kv_heads, 1)
+                v = v.repeat_interleave(heads // kv_heads, 1)
+            o = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+            o = o.transpose(1, 2).reshape(-1, heads, rows.shape[2])
+            outputs.append(_Rearrange.apply(o, block.real, block.padded, block.empty))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
+        gate, up = gate_up_T2F.chunk(2, -1)
+        return F.silu(gate) * up
+
+    def log_softmax(self, logits_NV: Tensor) -> Tensor:
+        return F.log_softmax(logits_NV, -1)
+
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+        raise ConfigError("a paged cache in the torch op set", "load the model with ops='native'")
+
+    def from_numpy(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    def to_numpy(self, array: Tensor) -> NDArray[np.float32]:
+        return array.detach().numpy()
+
+
+class _Block(NamedTuple):
+    """Consecutive sequences attended to in one call, padded at the end to the longest."""
+
+    first: int
+    last: int
+    count: int
+    padded: Tensor
+    """For each padded place the row that fills it; 0 where there is none."""
+    real: Tensor
+    """For each row its padded place."""
+    empty: Tensor
+    """The padded places without a row."""
+
+
+@functools.lru_cache(maxsize=16)
+def _blocks(starts: tuple[int, ...]) -> tuple[_Block, ...]:
+    """Cuts sequences into blocks whose padding stays below a quarter."""
+    blocks: list[_Block] = []
+    begin = 0
+    while begin < len(starts) - 1:
+        longest, end = starts[begin + 1] - starts[begin], begin + 1
+        while end < len(starts) - 1:
+            wider = max(longest, starts[end + 1] - starts[end])
+            if 4 * (starts[end + 1] - starts[begin]) < 3 * wider * (end + 1 - begin):
+                break
+            longest, end = wider, end + 1
+        blocks.append(_block(starts[begin : end + 1], longest))
+        begin = end
+    return tuple(blocks)
+
+
+def _block(starts: tuple[int, ...], longest: int) -> _Block:
+    first, last, count = starts[0], starts[-1], len(starts) - 1
+    real = np.concatenate(
+        [np.arange(b - a) + i * longest for i, (a, b) in enumerate(zip(starts, starts[1:], strict=False))]
+    )
+    padded = np.zeros(count * longest, np.int64)
+    padded[real] = np.arange(last - first)
+    empty = np.setdiff1d(np.arange(count * longest), real)
+    return _Block(first, last, count, *(torch.from_numpy(each) for each in (padded, real, empty)))
+
+
+class _Rearrange(torch.autograd.Function):
+    """Rows by index. To padded places or back: each real row stands in one place, so the gradient is a gather too.
+
+    Empty places take part in nothing: no real row looks at them (they stand after it), and their output is dropped.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor, empty: Tensor) -> Tensor:
+        ctx.save_for_backward(back, empty)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        back, empty = ctx.saved_tensors
+        gradient = gradients[0].index_select(0, back)
+        if len(back) > len(gradients[0]):
+            gradient.index_fill_(0, empty, 0.0)
+        return gradient, None, None, None

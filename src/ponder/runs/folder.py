@@ -1,0 +1,144 @@
+"""runs/folder: what a run leaves behind, written so that a kill at any moment loses only the unfinished piece.
+
+    config.toml           the resolved config, written once
+    metrics.jsonl         one object a line
+    samples.jsonl         texts for people to read
+    checkpoints/NNNNNNNN  complete, or not there: written beside, then renamed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ponder.core.errors import StorageError
+
+_KEPT = "KEEP"
+"""Name of the mark inside a checkpoint that pruning leaves alone."""
+
+
+class RunFolder:
+    """A run's folder; made by `create` or found by `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: str | Path, config_text: str) -> RunFolder:
+        """A new run. Raises StorageError when the folder already holds one."""
+        folder = cls(Path(path))
+        if (folder.path / "config.toml").exists():
+            raise StorageError(
+                f"{str(path)!r} already holds a run",
+                "continue it with --resume, or choose another folder",
+            )
+        try:
+            (folder.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            write_atomically(folder.path / "config.toml", config_text)
+        except OSError as error:
+            raise _storage_error(folder.path, error) from error
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run. Raises StorageError when there is none."""
+        if not (Path(path) / "config.toml").is_file():
+            raise StorageError(f"{str(path)!r} holds no run", "start one without --resume")
+        return cls(Path(path))
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        self._append("metrics.jsonl", record)
+
+    def add_sample(self, record: Mapping[str, Any]) -> None:
+        """Append one line to samples.jsonl."""
+        self._append("samples.jsonl", record)
+
+    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise _storage_error(self.path / name, error) from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every whole line of metrics.jsonl, oldest first."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop the lines after `step`, which a resumed run writes again."""
+        path = self.path / "metrics.jsonl"
+        if path.is_file():
+            kept = [record for record in self.metrics() if record.get("step", 0) <= step]
+            write_atomically(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+
+    def save_checkpoint(
+        self, step: int, write: Callable[[Path], None], keep: bool = False, keep_last: int = 2
+    ) -> Path:
+        """`write` fills a folder that appears under its final name only when complete.
+
+        Afterwards only the `keep_last` newest remain, and those once saved with `keep`.
+        """
+        final = self.path / "checkpoints" / f"{step:08d}"
+        partial = final.with_name(f".{final.name}.partial")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            write(partial)
+            if keep:
+                (partial / _KEPT).touch()
+            for file in partial.iterdir():
+                _sync(file)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+            _sync(final.parent)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise _storage_error(final, error) from error
+        old = [path for path in self.checkpoints() if not (path / _KEPT).exists()]
+        for path in old[:-keep_last]:
+            shutil.rmtree(path, ignore_errors=True)
+        return final
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        found = (self.path / "checkpoints").glob("[0-9]*")
+        return sorted(path for path in found if path.is_dir())
+
+    def latest_checkpoint(self) -> Path:
+        """The newest complete checkpoint. Raises StorageError when there is none."""
+        found = self.checkpoints()
+        if not found:
+            raise StorageError(
+                f"{str(self.path)!r} holds no complete checkpoint", "start the run anew in another folder"
+            )
+        return found[-1]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    _sync(partial)
+    os.replace(partial, path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{str(path)!r} cannot be written ({error.strerror or error})",
+        "free some space, or choose a folder that can be written with --run-dir",
+    )

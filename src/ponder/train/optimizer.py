@@ -1,0 +1,101 @@
+"""train/optimizer: Muon for the matrices inside the blocks, AdamW for the rest; one state, flat tensors by name.
+
+Muon (Jordan 2024): momentum, then the nearest orthogonal matrix instead of the matrix itself, by Newton–Schulz iteration.
+Limit: momentum and moments are fp32, on the parameters' device.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from ponder.train.config import OptimizerConfig
+
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration x → a·x + b·x³ + c·x⁵ on singular values; steep at 0, ends within 0.7 … 1.2."""
+
+
+class Optimizer:
+    """Updates parameters in place from their `.grad`."""
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        parameters: dict[str, torch.nn.Parameter],
+        run_all: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
+    ) -> None:
+        """`run_all` maps a function over tensors, e.g. a thread pool's `map`."""
+        self.config = config
+        self._parameters = parameters
+        self._run_all = run_all
+        self._matrices = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
+        self._others = [name for name in parameters if name not in set(self._matrices)]
+        self.state: dict[str, Tensor] = {}
+        for name in self._matrices:
+            self.state["momentum." + name] = torch.zeros_like(parameters[name])
+        for name in self._others:
+            self.state["mean." + name] = torch.zeros_like(parameters[name])
+            self.state["square." + name] = torch.zeros_like(parameters[name])
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, factor: float) -> float:
+        """One update with step sizes times `factor`; the gradient's norm before clipping. Gradients are cleared."""
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        torch._foreach_mul_(gradients, float(torch.clamp(self.config.clip_norm / (norm + 1e-6), max=1.0)))
+        self.steps += 1
+        self._step_matrices(factor)
+        self._step_others(factor)
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        return float(norm)
+
+    def _step_matrices(self, factor: float) -> None:
+        config = self.config
+        by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for name in self._matrices:
+            by_shape[tuple(self._parameters[name].shape)].append(name)
+        for (rows, columns), names in by_shape.items():
+            updates: list[Tensor] = []
+            for name in names:
+                gradient, momentum = self._parameters[name].grad, self.state["momentum." + name]
+                assert gradient is not None, name
+                momentum.lerp_(gradient, 1 - config.momentum)
+                updates.append(gradient.lerp(momentum, config.momentum))
+            rate = config.muon_lr * factor
+            scale = rate * max(1.0, rows / columns) ** 0.5
+            stacks = torch.stack(updates).split(max(1, len(names) // 2))
+            ready = torch.cat(list(self._run_all(orthogonalised, stacks)))
+            for name, update in zip(names, ready, strict=True):
+                self._parameters[name].mul_(1 - rate * config.weight_decay).sub_(update, alpha=scale)
+
+    def _step_others(self, factor: float) -> None:
+        config, rate = self.config, self.config.adam_lr * factor
+        bias1, bias2 = 1 - config.beta1**self.steps, 1 - config.beta2**self.steps
+        for name in self._others:
+            parameter = self._parameters[name]
+            assert parameter.grad is not None, name
+            mean, square = self.state["mean." + name], self.state["square." + name]
+            mean.lerp_(parameter.grad, 1 - config.beta1)
+            square.mul_(config.beta2).addcmul_(parameter.grad, parameter.grad, value=1 - config.beta2)
+            if parameter.ndim == 2:
+                parameter.mul_(1 - rate * config.weight_decay)
+            denominator = (square / bias2).sqrt_().add_(1e-8)
+            parameter.addcdiv_(mean, denominator, value=-rate / bias1)
+
+
+@torch.no_grad()
+def orthogonalised(matrices_NAB: Tensor, iterations: int = 5) -> Tensor:
+    """Each matrix with its singular values brought near 1, its singular vectors kept."""
+    a, b, c = _QUINTIC
+    tall = matrices_NAB.shape[1] > matrices_NAB.shape[2]
+    x = matrices_NAB.mT if tall else matrices_NAB
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.mT if tall else x

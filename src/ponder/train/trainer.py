@@ -1,0 +1,199 @@
+"""train/trainer: one trainer for pre-training and fine-tuning: documents → loss → gradients → optimizer → run folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ponder.core.errors import BackendError
+from ponder.model.config import ModelConfig
+from ponder.model.view import PackedView
+from ponder.runs import RunFolder
+from ponder.text.tokenizer import Tokenizer
+from ponder.train.checkpoint import Progress, load_state, save_state
+from ponder.train.config import ModelRecipe, ScheduleConfig
+from ponder.train.documents import DocumentStream, Packed, pack_step
+from ponder.train.network import Network
+from ponder.train.optimizer import Optimizer
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class Trainer:
+    """One run of a model recipe. `train` continues from wherever `progress` stands."""
+
+    def __init__(
+        self,
+        recipe: ModelRecipe,
+        config: ModelConfig,
+        run: RunFolder,
+        start: Mapping[str, torch.Tensor] | None = None,
+        report: Report = lambda record: None,
+    ) -> None:
+        """`start`: weights to fine-tune from, by their Hugging Face names; None: random ones from the seed."""
+        self.recipe = recipe
+        self.run = run
+        self.network = Network(config, recipe.seed)
+        if start is not None:
+            self.network.load_state_dict(dict(start))
+        self._parameters = dict(self.network.named_parameters())
+        self._pool = ThreadPoolExecutor(recipe.threads, initializer=_settle_thread)
+        self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._pool.map)
+        self.stream = DocumentStream(recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed)
+        self.progress = Progress()
+        self._recent_s: deque[float] = deque(maxlen=100)
+        self._report = report
+
+    def resume(self) -> None:
+        """Go back to the newest complete checkpoint of the run."""
+        self.progress = load_state(self.run.latest_checkpoint(), self.network, self.optimizer)
+        self.run.rewind_metrics(self.progress.step)
+
+    def train(self, max_steps: int | None = None) -> None:
+        """Steps until the schedule ends, or `max_steps` of them; checkpoints on the way and at the end."""
+        _settle_thread()
+        progress, recipe = self.progress, self.recipe
+        last_saved, last_time = time.monotonic(), time.monotonic()
+        done = 0
+        while not is_finished(recipe.schedule, progress) and done != max_steps:
+            if begins_decay(recipe.schedule, progress):
+                self._begin_decay()
+            record = self._step(factor_at(recipe.schedule, progress))
+            now = time.monotonic()
+            progress.elapsed_s += now - last_time
+            self._recent_s.append(now - last_time)
+            last_time = now
+            done += 1
+            self.run.log(record)
+            self._report(record)
+            if self._is_checkpoint_due(now - last_saved):
+                self.save()
+                last_saved = time.monotonic()
+        self.save(keep=is_finished(recipe.schedule, progress))
+
+    def _is_checkpoint_due(self, since_s: float) -> bool:
+        every = self.recipe.checkpoint_steps
+        return self.progress.step % every == 0 if every is not None else since_s > self.recipe.checkpoint_s
+
+    def _begin_decay(self) -> None:
+        self.save(keep=True)
+        step_s = sum(self._recent_s) / max(1, len(self._recent_s))
+        plan_decay(self.recipe.schedule, self.progress, step_s)
+        self.run.log({"step": self.progress.step, "event": "decay", "steps": self.progress.decay_steps})
+
+    def save(self, keep: bool = False) -> Path:
+        """Write a checkpoint of this moment."""
+        return self.run.save_checkpoint(
+            self.progress.step,
+            lambda folder: save_state(folder, self.network, self.optimizer, self.progress),
+            keep,
+        )
+
+    def _step(self, factor: float) -> dict[str, Any]:
+        began = time.monotonic()
+        recipe, progress = self.recipe, self.progress
+        batches, progress.cursor = pack_step(
+            self.stream, progress.cursor, recipe.batch_tokens, recipe.micro_tokens
+        )
+        total_weight = sum(sum(batch.weights_T) for batch in batches)
+        loss = self._add_gradients(batches, total_weight)
+        if not math.isfinite(loss):
+            raise BackendError(
+                f"the loss at step {progress.step} is {loss}\n"
+                "the last checkpoint is whole; resume from it with a lower optimizer.muon_lr or adam_lr"
+            )
+        norm = self.optimizer.step(factor)
+        rows = sum(len(batch.inputs_T) for batch in batches)
+        progress.step += 1
+        progress.tokens += rows
+        return {
+            "step": progress.step,
+            "loss": round(loss, 5),
+            "grad_norm": round(norm, 4),
+            "lr_factor": round(factor, 5),
+            "tokens": progress.tokens,
+            "tokens_per_s": round(rows / (time.monotonic() - began), 1),
+            "elapsed_s": round(progress.elapsed_s, 1),
+        }
+
+    def _add_gradients(self, batches: list[Packed], total_weight: float) -> float:
+        """Sets every parameter's gradient of the weighted mean loss; returns that loss.
+
+        Micro-batches run side by side, one thread each, and are added in their own order: the bits of the sum do not
+        depend on the number of threads, and a thread that loses its core holds up nobody.
+        """
+        parts = list(self._pool.map(lambda batch: self._gradient(batch, total_weight), batches))
+        for index, parameter in enumerate(self._parameters.values()):
+            parameter.grad = parts[0][1][index]
+            for _, gradients in parts[1:]:
+                parameter.grad.add_(gradients[index])
+        return sum(loss for loss, _ in parts)
+
+    def _gradient(self, batch: Packed, total_weight: float) -> tuple[float, tuple[torch.Tensor, ...]]:
+        """This micro-batch's share of the loss and of its gradient."""
+        weights_T = torch.tensor(batch.weights_T)
+        rows_N = weights_T.nonzero()[:, 0]
+        starts = np.asarray(batch.starts_S1, np.int32)
+        logits_NV = self.network(
+            torch.tensor(batch.inputs_T),
+            torch.tensor(batch.positions_T),
+            PackedView(torch.from_numpy(starts)),
+            rows_N,
+        )
+        losses_N = F.cross_entropy(logits_NV, torch.tensor(batch.targets_T)[rows_N], reduction="none")
+        loss = (losses_N * weights_T[rows_N]).sum() / total_weight
+        return float(loss.detach()), torch.autograd.grad(loss, tuple(self._parameters.values()))
+
+
+def _settle_thread() -> None:
+    """One core a thread; numbers too small for fp32's normal range count as 0, which is many times faster."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:
+    """True when no step is left."""
+    if progress.decay_from is not None:
+        return progress.step >= progress.decay_from + progress.decay_steps
+    return schedule.steps is not None and progress.step >= schedule.steps
+
+
+def begins_decay(schedule: ScheduleConfig, progress: Progress) -> bool:
+    """True at the step before which the factor starts to fall."""
+    if progress.decay_from is not None or schedule.decay_share == 0:
+        return False
+    if schedule.steps is not None:
+        return progress.step >= schedule.steps - round(schedule.steps * schedule.decay_share)
+    assert schedule.stop_after_s is not None, schedule
+    return progress.elapsed_s >= schedule.stop_after_s * (1 - schedule.decay_share)
+
+
+def plan_decay(schedule: ScheduleConfig, progress: Progress, step_s: float) -> None:
+    """Fixes the decay's steps: what the schedule leaves, or what fits the seconds left at `step_s` a step."""
+    progress.decay_from = progress.step
+    if schedule.steps is not None:
+        progress.decay_steps = schedule.steps - progress.step
+    else:
+        assert schedule.stop_after_s is not None, schedule
+        left_s = schedule.stop_after_s - progress.elapsed_s
+        progress.decay_steps = max(1, round(left_s / max(step_s, 1e-9)))
+
+
+def factor_at(schedule: ScheduleConfig, progress: Progress) -> float:
+    """The step size's factor for the next step."""
+    warm = min(1.0, (progress.step + 1) / max(1, schedule.warmup_steps))
+    if progress.decay_from is None:
+        return warm
+    left = progress.decay_from + progress.decay_steps - progress.step
+    return min(warm, left / max(1, progress.decay_steps))
+
+
