@@ -81,7 +81,9 @@ def test_qwq_config_is_the_named_shape():
 
 
 def test_yarn_numbers_of_qwq():
-    rope = parse_model_config(QWQ | {"rope_scaling": YARN}).rope
+    config = parse_model_config(QWQ | {"rope_scaling": YARN})
+    assert config.max_positions == 131072
+    rope = config.rope
     assert yarn_bounds(rope, 128) == (23, 40)
     assert rope.attention_factor == pytest.approx(1.138629436, abs=1e-9)
     frequencies = inverse_frequencies(rope, 128)
@@ -123,6 +125,8 @@ def test_rope_parameters_of_transformers_5():
     del new["type"]
     old = parse_model_config(QWQ | {"rope_scaling": YARN})
     assert parse_model_config(without | {"rope_parameters": new}) == old
+    no_theta = QWQ | {"rope_parameters": new | {"rope_theta": None}}
+    assert parse_model_config(no_theta) == old
     plain = without | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
     assert parse_model_config(plain) == parse_model_config(QWQ)
 
@@ -176,6 +180,11 @@ REFUSED = [
     ({"num_key_value_heads": 7}, "must be a multiple of num_key_value_heads 7"),
     ({"num_key_value_heads": None}, "'num_key_value_heads' is missing"),
     ({"head_dim": 63}, "even head size"),
+    ({"original_max_position_embeddings": 4096}, "unknown key 'original_max_position_embeddings'"),
+    (
+        {"rope_parameters": LLAMA3, "rope_scaling": YARN},
+        "'rope_parameters' and 'rope_scaling' differ",
+    ),
     ({"eos_token_id": 152064}, "allowed are token ids from 0 to 152063"),
     ({"eos_token_id": [1, "2"]}, "'eos_token_id' holds '2'"),
     ({"layer_types": ["full_attention"] * 63 + ["sliding_attention"]}, "other than full attention"),

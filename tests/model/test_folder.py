@@ -15,7 +15,7 @@ from ponder.core.errors import ConfigError, ModelFolderError, StorageError, User
 from ponder.model.folder import FolderTensors, load_model, random_model
 from ponder.model.ops import make_ops, native_available
 from ponder.model.ops.scalar import bfloat16_bits
-from ponder.model.save import save_folder
+from ponder.model.save import save_folder, write_files
 from ponder.model.shapes import named_shape
 from ponder.model.weights import tensor_shapes
 
@@ -247,6 +247,31 @@ def test_header_of_absurd_length(folder, length):
     assert f"its header claims {length} bytes" in refused(folder)
 
 
+def test_flipped_bytes_never_crash(folder):
+    """Any damage to the header either is refused or leaves a header that is sound."""
+    path = folder / "model.safetensors"
+    sound = path.read_bytes()
+    (length,) = struct.unpack("<Q", sound[:8])
+    rng = np.random.default_rng(0)
+    refusals = 0
+    for _ in range(400):
+        damaged = bytearray(sound)
+        for place in rng.integers(0, 8 + length, rng.integers(1, 4)):
+            damaged[place] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(damaged)
+        try:
+            FolderTensors(folder, toy_config())
+        except ModelFolderError:
+            refusals += 1
+    assert refusals > 300
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    assert "is not a file" in refused(folder)
+
+
 def test_missing_and_truncated_shards(sharded):
     shards = sorted(path.name for path in sharded.glob("*.safetensors"))
     data = (sharded / shards[1]).read_bytes()
@@ -314,7 +339,6 @@ def test_save_leaves_nothing_half_written(tmp_path):
 
 def test_full_disk(tmp_path):
     """`/dev/full` takes no byte: the disk that is full."""
-    from ponder.model.save import write_files
 
     def fail(file):
         with open("/dev/full", "wb", buffering=0) as full:

@@ -67,6 +67,7 @@ class ModelConfig:
     qk_norm: bool
     """q and k are normalised over the head, before RoPE."""
     max_positions: int
+    """The config's maximum, or what YaRN reaches (original length × factor) if that is more."""
     bos_id: int | None = None
     end_ids: tuple[int, ...] = ()
     """Ids that end an answer: those of config.json, then those that only generation_config.json has."""
@@ -95,7 +96,7 @@ _LIMITS: dict[str, int] = {
 }
 
 _READ = {
-    *_LIMITS,
+    *(key for key in _LIMITS if not key.startswith("original")),
     *"architectures model_type rms_norm_eps rope_theta rope_scaling rope_parameters".split(),
     *"tie_word_embeddings attention_bias mlp_bias use_sliding_window hidden_act layer_types".split(),
     *"bos_token_id eos_token_id quantization_config partial_rotary_factor use_mrope".split(),
@@ -216,6 +217,8 @@ def parse_model_config(raw: Mapping[str, Any], source: str = "config.json") -> M
         )
     bias = architecture == "qwen2" or reader.flag("attention_bias", False)
     bos = reader.token_ids("bos_token_id", vocab)
+    rope = _rope(reader)
+    reach = int(rope.original_max_positions * rope.factor) if rope.kind == "yarn" else 0
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
@@ -226,11 +229,11 @@ def parse_model_config(raw: Mapping[str, Any], source: str = "config.json") -> M
         intermediate_size=reader.integer("intermediate_size"),
         vocab_size=vocab,
         rms_norm_eps=reader.number("rms_norm_eps", None, 1e-12, 1.0),
-        rope=_rope(reader),
+        rope=rope,
         tied_head=reader.flag("tie_word_embeddings", False),
         attention_bias=bias,
         qk_norm=architecture == "qwen3",
-        max_positions=reader.integer("max_position_embeddings"),
+        max_positions=max(reader.integer("max_position_embeddings"), reach),
         bos_id=bos[0] if bos else None,
         end_ids=reader.token_ids("eos_token_id", vocab),
         output_bias=bias and architecture != "qwen2",
@@ -260,8 +263,8 @@ def _architecture(reader: _Reader) -> Architecture:
 def _refuse_unsupported(reader: _Reader, architecture: Architecture) -> None:
     values = reader.values
     if values.get("quantization_config") is not None:
-        given = cast(Any, values["quantization_config"])
-        method: Any = given.get("quant_method") if isinstance(given, dict) else given
+        given = values["quantization_config"]
+        method = _object(given)["quant_method"] if "quant_method" in _object(given) else given
         reader.fail(
             f"the weights are quantised ('quantization_config' names {method!r})",
             "allowed are float32, bfloat16 and float16 safetensors; take the unquantised folder and load it with "
@@ -312,18 +315,22 @@ _ROPE_KEYS: dict[RopeKind, set[str]] = {
 }
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    """The JSON object, or an empty one for any other value."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
 def _rope(reader: _Reader) -> RopeConfig:
     """From `rope_parameters` (transformers 5), or `rope_scaling` beside `rope_theta`."""
-    given: Any = reader.values.get("rope_parameters")
-    if given is None:
-        given = reader.values.get("rope_scaling")
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping):
+    new, old = reader.values.get("rope_parameters"), reader.values.get("rope_scaling")
+    if new is not None and old is not None and new != old:
+        reader.fail("'rope_parameters' and 'rope_scaling' differ", "give one of them")
+    given = new if new is not None else old
+    if given is not None and not isinstance(given, Mapping):
         reader.fail(f"the rope parameters are {given!r}", "allowed is an object with a 'rope_type'")
-    rope = _Reader(
-        f"{reader.source} (rope)", {"rope_theta": reader.values.get("rope_theta"), **given}
-    )
+    values = {"rope_theta": reader.values.get("rope_theta")}
+    values |= {key: value for key, value in _object(given).items() if value is not None}
+    rope = _Reader(f"{reader.source} (rope)", values)
     kind = rope.values.get("rope_type", rope.values.get("type", "default"))
     if not isinstance(kind, str) or kind not in _ROPE_KEYS:
         rope.fail(f"the rope type is {kind!r}", f"allowed are {', '.join(_ROPE_KEYS)}")

@@ -54,6 +54,8 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():
+            _fail(path, "is not a file")
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size

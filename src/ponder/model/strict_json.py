@@ -23,6 +23,8 @@ def decode_object(data: bytes) -> dict[str, Any]:
 def read_object(path: Path, wanted: str, max_bytes: int = 16 << 20) -> dict[str, Any]:
     """The JSON object in a file; ModelFolderError, whose advice is `wanted`."""
     advice = f"wanted is {wanted}"
+    if path.exists() and not path.is_file():
+        raise ModelFolderError(f"{path}: is not a file", advice)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)

@@ -1,5 +1,7 @@
 """model/view: where the keys and values of a forward pass live. Layers pass a view on and never look inside.
 
+Index arrays are of the op set's own kind (`Ops.from_numpy`).
+
 Letters: T tokens of all sequences, S sequences, P pages of the longest, L layers, K key/value heads, C head size.
 """
 

@@ -1,7 +1,8 @@
 """model/ops/scalar: the bit definitions of the float arithmetic that every numpy-like op set shares.
 
 Each operation below is one IEEE-754 binary32 operation rounded to nearest even: no fused multiply-add, no
-reassociation, no flush of subnormals. `native` does the same operations in the same order (compile with `-ffp-contract=off`).
+reassociation, no flush of subnormals.
+`native` does the same operations in the same order (compile with `-ffp-contract=off`).
 
 lane_sum(x, n)   16 lanes start at +0. For i = 0 … n−1 ascending: lane[i mod 16] += x[i]. Then the lanes are folded:
                  lane[j] += lane[j + 8] for j < 8, lane[j] += lane[j + 4] for j < 4, += lane[j + 2] for j < 2, and
