@@ -116,7 +116,10 @@ def test_every_room_has_a_page(room: str) -> None:
 def test_changelog_describes_this_version() -> None:
     first = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert first, "CHANGELOG.md has no entry"
-    assert first[1] == ponder.__version__, f"{first[1]} is not {ponder.__version__}"
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    assert first[1] == ponder.__version__ == project["version"], (
+        f"CHANGELOG.md says {first[1]}, the package {ponder.__version__}, pyproject.toml {project['version']}"
+    )
 
 
 def test_pins_are_exact_and_cover_every_requirement() -> None:
