@@ -189,7 +189,7 @@ class Countdown:
     def _backward(self, problem: Problem, rng: random.Random) -> Trace:
         numbers, target = problem.data["numbers"], problem.data["target"]
         lines, answer = search(numbers, target)
-        assert answer is not None
+        assert answer is not None, "band S is generated with this search"
         return Trace("\n".join([*lines, *self._check(answer, rng)]), answer)
 
     def _forward(self, problem: Problem, rng: random.Random) -> Trace:
@@ -204,11 +204,11 @@ class Countdown:
         if rng.random() < 0.5:
             return [compact]
         inner = re.search(r"\((\d+)([-+*/])(\d+)\)", compact)
-        assert inner is not None
+        assert inner is not None, "an answer of three numbers holds one parenthesis"
         value = apply(int(inner[1]), inner[2], int(inner[3]))
         short = compact.replace(inner[0], str(value))
         parts = re.fullmatch(r"(\d+)([-+*/])(\d+)", short)
-        assert parts is not None
+        assert parts is not None, "one pair is left once the parenthesis is worked out"
         return [f"{compact}={short}={apply(int(parts[1]), parts[2], int(parts[3]))}"]
 
     @property

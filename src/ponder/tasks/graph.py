@@ -135,7 +135,7 @@ class Graph:
 
     def _problem(self, question: str, rules: dict[str, Rule], asked: str, band: Band) -> Problem:
         values = values_of(rules)
-        assert values is not None
+        assert values is not None, "callers pass rules that follow from what is given"
         order = needed(rules, asked)
         number = {name: f"p{at}" for at, name in enumerate(order)}
         canonical = " ".join(

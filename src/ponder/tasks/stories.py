@@ -68,7 +68,7 @@ class Stories:
 
     def _problem(self, text: str, index: int, values: dict[str, int], band: Band) -> Problem:
         steps = run(TEMPLATES[index], values)
-        assert steps is not None
+        assert steps is not None, "callers pass numbers that the story allows"
         canonical = f"{index} " + " ".join(
             f"{key}={value}" for key, value in sorted(values.items())
         )
