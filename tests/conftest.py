@@ -15,6 +15,8 @@ os.environ.setdefault("PONDER_DATA", str(Path(__file__).resolve().parents[2] / "
 
 HAS_NATIVE = importlib.util.find_spec("ponder.model.ops._native") is not None
 HAS_DATA = Path(os.environ["PONDER_DATA"]).is_dir()
+DATA_FIXTURE = "folders"
+"""The fixture of tests/text that reads PONDER_DATA; whatever uses it needs the data."""
 NO_NATIVE = "ponder: no compiled op set here (no C++ compiler at install); its tests are left out"
 NO_DATA = (
     f"ponder: PONDER_DATA is not a folder ({os.environ['PONDER_DATA']}); tests on it are left out"
@@ -23,6 +25,9 @@ NO_DATA = (
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked `native` or `data` where their subject does not exist."""
+    for item in items:
+        if DATA_FIXTURE in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
     absent = [m for m, here in (("native", HAS_NATIVE), ("data", HAS_DATA)) if not here]
     out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]
     if out:
