@@ -191,9 +191,11 @@ def _read_templates(folder: Path, config: Mapping[str, Any]) -> str | dict[str, 
     )
     if isinstance(found, str):
         return found
-    if isinstance(found, list):
-        entries = cast(list[Mapping[str, Any]], found)
-        return {str(entry.get("name")): str(entry.get("template")) for entry in entries}
+    entries = cast(list[Any], found if isinstance(found, list) else [])
+    if entries and all(
+        isinstance(e, Mapping) and {"name", "template"} <= e.keys() for e in entries
+    ):  # pyright: ignore
+        return {str(entry["name"]): str(entry["template"]) for entry in entries}
     raise ModelFolderError(
         f"no chat template in {str(folder)!r}",
         "a chat model's folder holds chat_template.jinja, or a chat_template in tokenizer_config.json",

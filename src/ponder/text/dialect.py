@@ -156,9 +156,12 @@ class Dialect:
     def _shape_assistant(self, message: Message, shield: Shield) -> dict[str, Any]:
         format, content, reasoning = self._format, message.content or "", message.reasoning
         tags = (format.think_open, format.think_close)
-        is_block = reasoning is None and content.rfind(tags[1]) > content.rfind(tags[0])
+        # Thinking given inside the content: those tags are the template's to read, later ones are text.
+        block_end = content.rfind(tags[1]) + len(tags[1]) if tags[1] in content else 0
+        block_end = 0 if reasoning is not None else block_end
+        block, rest = content[:block_end], content[block_end:]
         shaped: dict[str, Any] = {"role": "assistant"}
-        text = shield.guard(content, tags if is_block else ())
+        text = shield.guard(block, tags) + shield.guard(rest)
         if reasoning:
             guarded = shield.guard(reasoning)
             inline = self.takes_inline_with_call if message.tool_calls else True

@@ -47,6 +47,8 @@ class StreamRouter:
         self._stops = Matcher(stop)
         self.stopped: str | None = None
         """The stop string that ended the answer."""
+        self._starts_open = starts_open
+        self._repeated = False
         self._has_thought = starts_open
         self._is_leading = starts_open  # newlines right after a think tag are being dropped
         self._after_call = False  # nothing but newlines and marks since the last call
@@ -137,8 +139,8 @@ class StreamRouter:
             case "thinking" if tag == think.think_close:
                 self._pending.clear()
                 self._state, self._is_leading = "answer", True
-            case "thinking" if tag == think.think_open and not self._texts["reasoning"]:
-                self._is_leading = True  # the model repeats the tag that the prompt already opened
+            case "thinking" if tag == think.think_open and self._may_repeat():
+                self._is_leading, self._repeated = True, True
             case "answer" if tag == think.think_open and self._may_open():
                 self._pending.clear()
                 self._state, self._has_thought, self._is_leading = "thinking", True, True
@@ -155,6 +157,10 @@ class StreamRouter:
     def _may_open(self) -> bool:
         is_blank = not self._texts["content"] and not "".join(self._pending).strip()
         return not self._has_thought and is_blank and not self._calls
+
+    def _may_repeat(self) -> bool:
+        """Some models write the opening tag once more although the prompt has it."""
+        return self._starts_open and not self._repeated and not self._texts["reasoning"]
 
     def _is_group_mark(self, tag: str) -> bool:
         calls = self._syntax

@@ -32,7 +32,10 @@ MAX_RENDERED_CHARS = 16_777_216
 """Longest prompt text, and longest string a template may build on the way."""
 
 MAX_STEPS = 2_000_000
-"""Loop rounds, calls and filter uses of one rendering; a thousand messages take some ten thousand."""
+"""Budget of one rendering: a loop round costs 1, a call or filter CALL_STEPS; a thousand messages take some 10,000."""
+
+CALL_STEPS = 16
+"""A call takes Python about as long as this many empty loop rounds."""
 
 MAX_BASE, MAX_POWER = 1_000_000, 16
 """Largest operands of `**`."""
@@ -61,7 +64,7 @@ def _check_size(size: int) -> None:
 def _charge(args: Iterable[Any]) -> None:
     """Count one use of a function or filter, and more for long values."""
     sizes = [len(cast(Sized, arg)) for arg in args if isinstance(arg, str | list | tuple | dict)]
-    _meter.get().tick(1 + (sum(sizes) >> 10))
+    _meter.get().tick(CALL_STEPS + (sum(sizes) >> 10))
 
 
 _WIDENING = frozenset(
