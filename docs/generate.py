@@ -40,14 +40,21 @@ def room_map() -> str:
             assert opened, f"{room}/__init__.py has no line `May open: …`"
             page = f"[`{room}`](docs/{room}.md)"
             rows.append(
-                f"| {level} | {page} | {sentence} | {opened[1]} | {count(PACKAGE / room, '*.py')} |"
+                f"| {level} | {page} | {sentence} | {opened[1]} | {about(count(PACKAGE / room, '*.py'))} |"
             )
     door = sum(lines(path) for path in PACKAGE.glob("*.py"))
     native = sum(count(REPOSITORY / "native", f"*.{kind}") for kind in ("cpp", "h"))
     total = count(PACKAGE, "*.py")
-    rows.append(f"| | the door (`ponder.load`) | what `import ponder` gives | all | {door} |")
-    rows.append(f"| | `native/` | the C++ of the native op set | – | {native} |")
-    return "\n".join([*rows, "", f"{total:,} lines of Python, {native:,} of C++."])
+    rows.append(
+        f"| | the door (`ponder.load`) | what `import ponder` gives | all | {about(door)} |"
+    )
+    rows.append(f"| | `native/` | the C++ of the native op set | – | {about(native)} |")
+    return "\n".join([*rows, "", f"About {about(total)} lines of Python, {about(native)} of C++."])
+
+
+def about(number: int) -> str:
+    """To the nearest fifty, so that not every change rewrites the table."""
+    return f"{50 * max(1, round(number / 50)):,}"
 
 
 def count(folder: Path, pattern: str) -> int:
