@@ -134,10 +134,13 @@ struct Int8 {
     const size_t ldx = stride(p.columns);
     const Act* x = static_cast<const Act*>(p.x) + static_cast<size_t>(row) * ldx + k;
     vf dots[R];
+    const auto* narrow = reinterpret_cast<const int8_t*>(chunk);
     if (wide != nullptr) {
-      Q8Dot::dot<R>(wide, quads, x, ldx, ahead, dots);
+      Q8Dot::dot<R, false>(wide, quads, x, ldx, ahead, dots);
+    } else if (ahead != nullptr) {
+      Q8Dot::dot<R, true>(narrow, quads, x, ldx, ahead, dots);
     } else {
-      Q8Dot::dot<R>(reinterpret_cast<const int8_t*>(chunk), quads, x, ldx, ahead, dots);
+      Q8Dot::dot<R, false>(narrow, quads, x, ldx, ahead, dots);
     }
     const vf w_scale = vload(reinterpret_cast<const float*>(chunk + quads * 64));
     const int groups = ponder::num_groups(p.columns);
@@ -194,7 +197,7 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
   alignas(64) float y[kPanelBlock][kRowBlock * 16];
   alignas(64) typename F::Wide wide[kPanelBlock][F::kWidens ? F::kChunk * kPanelRows : 1];
   for (int i = 0; i < panels; ++i) std::memset(y[i], 0, sizeof(float) * 16 * rows);
-  const bool widens = F::kWidens && rows > F::kRows;
+  const bool widens = F::kWidens && rows > kFewRows;
   size_t offset = 0;
   for (int k = 0; k < p.columns; k += F::kChunk) {
     const int n = least(F::kChunk, p.columns - k);
@@ -205,10 +208,14 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
     for (int r = 0; r < rows; r += F::kRows) {
       for (int i = 0; i < panels; ++i) {
         const uint8_t* chunk = first + i * p.panel_bytes;
-        const int step = r / F::kRows;  // rows of a later tile find the weights in the cache
-        const size_t ahead = widens ? F::chunk_bytes(n) + 2048 * static_cast<size_t>(step) : 3072;
-        tile_of<F, F::kRows>(rows - r, chunk, widens ? wide[i] : nullptr, n, p, r0 + r, k,
-                             reinterpret_cast<const char*>(chunk) + ahead, y[i] + 16 * r);
+        const char* ahead = nullptr;
+        if (rows <= F::kRows) {
+          ahead = reinterpret_cast<const char*>(chunk) + 3072;
+        } else if (const int tile = r / F::kRows; tile < 4 && rows <= kFewRows) {
+          ahead = reinterpret_cast<const char*>(chunk) + F::chunk_bytes(n) + 2048 * tile;
+        }
+        tile_of<F, F::kRows>(rows - r, chunk, widens ? wide[i] : nullptr, n, p, r0 + r, k, ahead,
+                             y[i] + 16 * r);
       }
     }
     offset += F::chunk_bytes(n);

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tile.h"
+
 namespace PONDER_ARCH {
 
 constexpr int kFloatRows = 12;
@@ -84,7 +86,7 @@ struct Q8Dot {
 
   static void widen(const int8_t*, int, Wide*) {}
 
-  template <int R, class W>
+  template <int R, bool kAhead, class W>
   static void dot(const W* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
     __m512i acc[R], offset = _mm512_setzero_si512();
     for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_si512();
@@ -97,7 +99,7 @@ struct Q8Dot {
         __builtin_memcpy(&four, x + r * ldx, 4);
         acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four), weights);
       }
-      _mm_prefetch(ahead + 64 * q, _MM_HINT_T0);
+      if constexpr (kAhead) _mm_prefetch(ahead + 64 * q, _MM_HINT_T0);
     }
     for (int r = 0; r < R; ++r) {
       dots[r] = {_mm512_cvtepi32_ps(_mm512_sub_epi32(acc[r], offset))};

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tile.h"
+
 namespace PONDER_ARCH {
 
 constexpr int kFloatRows = 2;
@@ -85,7 +87,7 @@ struct Q8Dot {
 
   static void widen(const int8_t*, int, Wide*) {}
 
-  template <int R, class W>
+  template <int R, bool kAhead, class W>
   static void dot(const W* w, int quads, const Act* x, size_t ldx, const char*, vf* dots) {
     int32_t acc[R][16] = {};
     for (int q = 0; q < quads; ++q, w += 64, x += 4)
