@@ -193,6 +193,50 @@ REFUSED = [
 ]
 
 
+R1_DISTILL_LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 128000,
+    "eos_token_id": 128001,
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "initializer_range": 0.02,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 131072,
+    "mlp_bias": False,
+    "model_type": "llama",
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": LLAMA3,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.43.0.dev0",
+    "use_cache": True,
+    "vocab_size": 128256,
+}
+
+
+def test_llama_8b():
+    config = parse_model_config(R1_DISTILL_LLAMA_8B)
+    assert config.parameter_count() == 8_030_261_248
+    assert config.max_positions == 131072
+    assert (config.head_dim, config.attention_bias, config.qk_norm) == (128, False, False)
+    frequencies = inverse_frequencies(config.rope, 128) * 2**30
+    plain = 500000.0 ** (-np.arange(64) / 64) * 2**30
+    rotations = 8192 * plain / 2**30 / (2 * math.pi)
+    assert np.array_equal(frequencies[rotations > 4], plain[rotations > 4])
+    assert np.allclose(frequencies[rotations < 1], plain[rotations < 1] / 8, rtol=1e-12)
+    between = (rotations > 1) & (rotations < 4)
+    assert between.any()
+    assert (frequencies[between] < plain[between]).all()
+    assert (frequencies[between] > plain[between] / 8).all()
+
+
 @pytest.mark.parametrize(("change", "sentence"), REFUSED)
 def test_refused(change, sentence):
     with pytest.raises(ModelFolderError) as caught:

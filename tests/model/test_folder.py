@@ -90,6 +90,7 @@ def test_symlinked_files_load(folder, tmp_path):
 
 def test_missing_folder(tmp_path):
     assert "does not exist" in refused(tmp_path / "none")
+    assert "does not exist" in refused(tmp_path / ("x" * 5000))
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refused(tmp_path / "file")
     (tmp_path / "empty").mkdir()
@@ -254,7 +255,7 @@ def test_flipped_bytes_never_crash(folder):
     (length,) = struct.unpack("<Q", sound[:8])
     rng = np.random.default_rng(0)
     refusals = 0
-    for _ in range(400):
+    for _ in range(150):
         damaged = bytearray(sound)
         for place in rng.integers(0, 8 + length, rng.integers(1, 4)):
             damaged[place] ^= 1 << int(rng.integers(0, 8))
@@ -263,7 +264,7 @@ def test_flipped_bytes_never_crash(folder):
             FolderTensors(folder, toy_config())
         except ModelFolderError:
             refusals += 1
-    assert refusals > 300
+    assert refusals > 100
 
 
 def test_a_pipe_is_not_waited_for(folder):

@@ -109,6 +109,7 @@ _HARMLESS = set(
     problem_type id2label label2id auto_map embd_pdrop resid_pdrop attn_pdrop hidden_dropout unsloth_version
     unsloth_fixed task_specific_params is_decoder is_encoder_decoder tokenizer_class name_or_path rope_interleaved
     gradient_checkpointing use_bfloat16 temperature top_k top_p repetition_penalty num_beams do_sample max_length
+    typical_p length_penalty num_return_sequences num_beam_groups cache_implementation model_max_length
     """.split()
 )
 """Keys that change no arithmetic here, and so may have any value; `sliding_window` needs `use_sliding_window`."""
@@ -264,7 +265,7 @@ def _refuse_unsupported(reader: _Reader, architecture: Architecture) -> None:
     values = reader.values
     if values.get("quantization_config") is not None:
         given = values["quantization_config"]
-        method = _object(given)["quant_method"] if "quant_method" in _object(given) else given
+        method = _object(given).get("quant_method", given)
         reader.fail(
             f"the weights are quantised ('quantization_config' names {method!r})",
             "allowed are float32, bfloat16 and float16 safetensors; take the unquantised folder and load it with "

@@ -38,8 +38,8 @@ def load_model(
     """A model from a folder in Hugging Face layout; ModelFolderError says why one cannot be used."""
     _check_choice(weights)
     path = Path(folder)
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "does not exist"
+    if not os.path.isdir(path):  # unlike Path.is_dir, False for any name the system refuses
+        what = "is not a folder" if os.path.exists(path) else "does not exist"
         raise ModelFolderError(
             f"{path}: {what}", "give a Hugging Face model folder (config.json, *.safetensors)"
         )
