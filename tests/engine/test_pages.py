@@ -64,7 +64,7 @@ def test_random_lives_keep_every_page_and_end_once(actions, num_pages, step_toke
             getattr(engine, verb)(name)
             aborted |= {name} if verb == "abort" else set()
             engine.check_pages()
-    for _ in range(3000):
+    for _ in range(800):
         if engine.is_idle:
             break
         advance()

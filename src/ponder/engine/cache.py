@@ -67,13 +67,10 @@ class PageCache:
         self._idle.clear()
         self._root = hashlib.blake2b(b"weights %d" % weights_version, digest_size=16).digest()
 
-    def attach(self, lease: Lease, ids: array[int]) -> int:
-        """Give an empty lease the longest cached prefix of `ids`; returns its length in tokens.
-
-        Always leaves the last token out: its logits are wanted.
-        """
+    def attach(self, lease: Lease, ids: array[int], most: int) -> int:
+        """Give an empty lease the longest cached prefix of at most `most` ids; returns its length in tokens."""
         assert not lease.pages, f"attach to a lease that holds {len(lease.pages)} pages"
-        for index in range((len(ids) - 1) // self.page_len):
+        for index in range(most // self.page_len):
             page = self._by_digest.get(self._digest(lease, ids, index))
             if page is None:
                 break

@@ -78,11 +78,18 @@ class Choice:
             return self.num_completed
         return self.num_emitted - self.prompt_len + len(self.scored)
 
+    @property
+    def num_skippable(self) -> int:
+        """Leading ids that need not be run if the cache has them: no logits of theirs are wanted any more."""
+        if self.params.logprobs is not None:
+            return self.num_emitted - 1
+        return len(self.ids) - 1
+
     def num_wanted(self, count: int) -> int:
         """How many of the last rows of the next `count` need logits: those that score or sample an id."""
         end = self.num_computed + count
         if self.params.logprobs is not None:
-            return max(0, end - max(self.num_computed, self.num_emitted - 1))
+            return max(0, end - max(self.num_computed, self.num_skippable))
         return int(end == len(self.ids) and self.num_completed < self.limit)
 
     def samples_after(self, count: int) -> bool:

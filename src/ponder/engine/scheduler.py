@@ -116,7 +116,7 @@ class Scheduler:
 
     def _seat(self, choice: Choice) -> bool:
         """Attach the cached prefix and reserve the rest; False, and nothing held, if it does not fit."""
-        cached = self._cache.attach(choice.lease, choice.ids)
+        cached = self._cache.attach(choice.lease, choice.ids, choice.num_skippable)
         missing = -(-len(choice.ids) // self._cache.page_len) - len(choice.lease.pages)
         spare = self._watermark_pages if self.running else 0
         if missing + spare > self._cache.num_available:
