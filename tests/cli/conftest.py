@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from command import Here, Run
 from toy_folder import write_toy
 
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
+from ponder.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +58,16 @@ def ponder(environ: dict[str, str], tmp_path: Path) -> Run:
     return run
 
 
-def said(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Stderr, which must hold no traceback."""
-    text = done.stderr.decode()
-    assert "Traceback" not in text, text
-    return text
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Here:
+    """The command inside this process, for tables of many cases: (exit status, stdout, stderr)."""
+    monkeypatch.setenv("PONDER_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        status = main([str(argument) for argument in arguments])
+        return status, *capfd.readouterr()
+
+    return run

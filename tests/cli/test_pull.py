@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Run, said
+from command import Run, said
 from hub import COMMIT, Hub
 from toy_folder import write_toy
 

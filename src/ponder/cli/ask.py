@@ -24,8 +24,9 @@ VOTING_TEMPERATURE = 0.7
 
 def run(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder ask`."""
-    question = read_question(options.question)
     is_form = options.json or options.jsonl
+    _check_flags(options, is_form)
+    question = read_question(options.question)
     screen = Screen(environment.color, quiet=is_form)
     with open_model(options, environment, screen) as loaded:
         sampling = _sampling(options, loaded.sampling, screen)
@@ -84,26 +85,28 @@ def _stdin() -> str:
         ) from None
 
 
+def _check_flags(options: argparse.Namespace, is_form: bool) -> None:
+    """Refuse flags that contradict each other, before anything is loaded."""
+    if options.logprobs is not None and not is_form:
+        raise ConfigError("--logprobs prints nothing by itself.", "Give --json or --jsonl too.")
+    if (options.votes or 1) > 1 and options.temperature == 0:
+        raise ConfigError(
+            f"--votes {options.votes} with --temperature 0 samples one answer {options.votes} times.",
+            "Give a temperature above 0, or leave it out.",
+        )
+
+
 def _sampling(
     options: argparse.Namespace, default: SamplingParams, screen: Screen
 ) -> SamplingParams:
     sampling = sampling_given(options, default)
     if options.logprobs is not None:
-        if not (options.json or options.jsonl):
-            raise ConfigError("--logprobs prints nothing by itself.", "Give --json or --jsonl too.")
         sampling = replace(sampling, logprobs=options.logprobs)
     if options.votes is None or options.votes == 1:
         return sampling
-    if options.temperature == 0:
-        raise ConfigError(
-            f"--votes {options.votes} with --temperature 0 samples one answer {options.votes} times.",
-            "Give a temperature above 0, or leave it out.",
-        )
     if sampling.temperature == 0:
         sampling = replace(sampling, temperature=VOTING_TEMPERATURE)
-        screen.note(
-            f"(voting at temperature {VOTING_TEMPERATURE}: this model is greedy by default)"
-        )
+        screen.note(f"(voting at temperature {VOTING_TEMPERATURE}; alone this model is greedy)")
     return replace(sampling, n=options.votes)
 
 

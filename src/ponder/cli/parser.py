@@ -289,8 +289,12 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a dotted key; may repeat",
+        help="override a dotted key, e.g. stage.seed=1; may repeat",
     )
+    parser.add_argument(
+        "--run-dir", metavar="FOLDER", help="folder of the run: config, metrics, checkpoints, model"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
 
 
 def _fill_eval(parser: argparse.ArgumentParser) -> None:

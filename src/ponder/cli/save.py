@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ def save_conversation(name: str, model: str, messages: Sequence[Message]) -> Pat
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise StorageError(
             f"{str(path)!r} could not be written: {error.strerror}.",
             "Give a file in a folder that exists and has room.",
