@@ -133,3 +133,22 @@ def test_asking_loads_nothing_that_it_does_not_need(ponder: Run, toy: Path) -> N
         [sys.executable, "-c", program], capture_output=True, check=False, timeout=60
     )
     assert done.stdout.decode().splitlines()[-1] == "[] 0", said(done)
+
+
+def test_train_and_eval_are_wired(here: Here, toy: Path, tmp_path: Path) -> None:
+    recipe = REPOSITORY / "recipes" / "nano" / "pretrain.toml"
+    status, out, err = here("train", recipe, "--dry-run", "--set", "stage.seed=3")
+    assert status == 0, err
+    assert "seed = 3" in out
+    status, _, err = here("train", tmp_path / "none.toml")
+    assert status == 2
+    assert "none.toml" in err
+
+    few = ("--count", "2", "--family", "arithmetic", "--max-tokens", "72", "--json")
+    status, out, err = here("eval", "--model", toy, *few)
+    assert status == 0, err
+    (row,) = json.loads(out)["rows"]
+    assert (row["family"], row["count"]) == ("arithmetic", 2)
+    status, _, err = here("eval", "--model", toy, "--family", "algebra")
+    assert status == 2
+    assert "'algebra'" in err

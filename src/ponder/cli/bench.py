@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponder.cli.answering import warn_without_native
-from ponder.cli.doctor import cpu_name
+from ponder.cli.machine import commit, machine
 from ponder.cli.screen import Screen, sized
 from ponder.core.environment import Environment, find_model
 from ponder.core.errors import EXIT_CODES, ConfigError, ModelFolderError
@@ -188,30 +185,6 @@ def read_bandwidth(memory: NDArray[np.int32], threads: int) -> float:
             list(pool.map(reduce, parts))
             best = max(best, memory.nbytes / (time.perf_counter() - began_s))
     return best
-
-
-def machine() -> str:
-    """The machine in words."""
-    return f"{cpu_name()}, {available_threads()} cores, {platform.system()} {platform.machine()}"
-
-
-def commit() -> str:
-    """The commit of the working copy that this package runs from, `+` when changed; '' outside one."""
-    here = Path(__file__).parent
-    try:
-        name, changes = (
-            subprocess.run(
-                ["git", "-C", str(here), *words],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "."])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return name.strip() + ("+" if changes.strip() else "")
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder import __version__
+from ponder.cli.machine import cpu_features, cpu_name, memory_bytes
 from ponder.cli.screen import sized
 from ponder.core.environment import Environment, installed_models
 from ponder.core.errors import EXIT_CODES
@@ -26,11 +27,6 @@ EXTRAS = {
 }
 """Extra → the modules it brings."""
 PACKAGES = ("numpy", "tokenizers", "jinja2", "huggingface_hub", "torch")
-FEATURES = (
-    *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
-    *("amx_int8", "asimd", "asimddp", "i8mm", "bf16"),
-)
-"""Flags of a processor that kernels ask for."""
 
 
 def run(options: argparse.Namespace, environment: Environment) -> int:
@@ -67,7 +63,7 @@ def examine(environment: Environment) -> dict[str, Any]:
             "processor": cpu_name(),
             "features": ", ".join(cpu_features()) or "unknown",
             "threads": environment.threads or available_threads(),
-            "memory": sized(_memory()),
+            "memory": sized(memory_bytes()),
             "disk free": sized(_disk_free(environment.home)),
         },
         "settings": settings,
@@ -110,36 +106,6 @@ def _native_detail() -> str:
     from ponder.model.ops.native import kernel_names
 
     return f"yes, {kernel_names()[0]} (of {', '.join(kernel_names())})"
-
-
-def cpu_name() -> str:
-    """The processor's name as the system tells it."""
-    for line in _cpuinfo():
-        if line.startswith(("model name", "Hardware")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def cpu_features() -> list[str]:
-    """Those of FEATURES that the processor has."""
-    for line in _cpuinfo():
-        if line.startswith(("flags", "Features")):
-            flags = set(line.partition(":")[2].split())
-            return [name for name in FEATURES if name in flags]
-    return []
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def _memory() -> int:
-    if hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 0
 
 
 def _existing(path: Path) -> Path:

@@ -283,28 +283,41 @@ def _fill_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="+", metavar="RECIPE", help="TOML files, later ones win")
-    parser.add_argument(
+    add = parser.add_argument
+    add("recipe", nargs="*", metavar="RECIPE", help="TOML files, later ones win")
+    add(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="override a dotted key, e.g. stage.seed=1; may repeat",
     )
-    parser.add_argument(
-        "--run-dir", metavar="FOLDER", help="folder of the run: config, metrics, checkpoints, model"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
+    add("--run-dir", metavar="FOLDER", help="folder of config, metrics, checkpoints and model")
+    add("--resume", action="store_true", help="go on with the run in --run-dir")
+    add("--from-step", type=between(0), metavar="N", help="with --resume: from this checkpoint")
+    add("--dry-run", action="store_true", help="print the resolved recipe and stop")
 
 
 def _fill_eval(parser: argparse.ArgumentParser) -> None:
     _model_options(parser)
-    parser.add_argument(
-        "--count", type=between(1), default=500, metavar="N", help="problems a family"
+    group = parser.add_argument_group("problems", "Held-out ones, answered greedily.")
+    group.add_argument(
+        "--family", action="append", metavar="NAME", help="a task family; may repeat (default: all)"
     )
-    parser.add_argument(
-        "--family", action="append", metavar="NAME", help="a family; may repeat (default: all)"
+    group.add_argument(
+        "--band", choices=("S", "R", "O"), default="S", help="shown, rewarded or other (default: S)"
     )
+    group.add_argument(
+        "--count",
+        type=between(1),
+        default=500,
+        metavar="N",
+        help="problems a family (default: 500)",
+    )
+    group.add_argument(
+        "--max-tokens", type=between(1), default=1024, metavar="N", help="default: 1024"
+    )
+    group.add_argument("--examples", action="store_true", help="print some answers that are wrong")
     _json_option(parser)
 
 
@@ -321,7 +334,7 @@ _FILLERS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "rm": ("OWNER/NAME", _fill_rm),
     "doctor": ("", _json_option),
     "bench": ("{decode,prefill,batch}", _fill_bench),
-    "train": ("RECIPE ...", _fill_train),
+    "train": ("[RECIPE ...]", _fill_train),
     "eval": ("", _fill_eval),
     "completion": ("{bash,zsh,fish}", _fill_completion),
 }

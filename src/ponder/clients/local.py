@@ -99,7 +99,8 @@ class LocalStream:
                     raise BackendError(event.error)
                 yield from self._deltas(event)
         finally:
-            self._tokens.abort()
+            if any(choice.done is None for choice in self._choices):
+                self._tokens.abort()
 
     def _deltas(self, event: TokenEvent) -> Iterator[Delta]:
         choice = self._choices[event.choice]
