@@ -271,6 +271,7 @@ CALL, BAD_CALL = ToolCall("call_0", "add", '{"a": 1}'), ToolCall("call_1", "add"
 @pytest.mark.parametrize(
     ("family", "messages", "options", "error", "message"),
     [
+        ("qwq", [Message("developer", "Hi")], {}, PromptError, "role 'developer'"),  # type: ignore
         ("qwq", [], {}, PromptError, "no messages"),
         ("qwq", [Message("user", None)], {}, PromptError, "'user' message without content"),
         ("r1", [Message("user", "Hi")], {"tools": TOOLS}, UserError, "2 tools, which this"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from text_data import QWEN
@@ -128,6 +129,31 @@ def test_added_tokens_of_both_files_are_joined(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_folder(tmp_path)
     assert tokenizer.encode("ab<x>a  <y><z>", allow_special=True) == [2, 3, 0, 4, 5]
     assert tokenizer.token_bytes(4) == b"<y>"
+
+
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_control_tokens_inside_the_vocabulary_stay_apart(
+    tmp_path: Path, ignore_merges: bool
+) -> None:
+    """As a freshly trained tokenizer has them: in the vocabulary and among the added tokens, under one id."""
+    marks = ["<|im_end|>", "<think>", "</think>", "[BACK]"]
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=ignore_merges))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=marks, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(["think of a number and go back"] * 3, trainer)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_folder(tmp_path)
+    for i, mark in enumerate(marks):
+        assert tokenizer.encode(mark, allow_special=True) == backend.encode(mark).ids == [i]
+        assert i not in tokenizer.encode(mark)
+        assert tokenizer.decode(tokenizer.encode(mark)) == mark
+    assert tokenizer.vocab_size == backend.get_vocab_size()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ponder.core.errors import ModelFolderError, UserError
 from ponder.core.types import Message, ThinkingParams, ToolSpec
 from ponder.text.dialect import Dialect, tool_dict
 from ponder.text.format import ChatFormat
-from ponder.text.shield import Shield, encode_pieces
+from ponder.text.shield import Shield, control_pattern, encode_pieces
 from ponder.text.template import Template
 from ponder.text.tokenizer import Tokenizer, read_json
 
@@ -65,6 +65,7 @@ class ChatTemplate:
         self._templates = {name: Template(source) for name, source in named.items()}
         self.format = ChatFormat.of(tokenizer, "\n".join(named.values()))
         """The family's tags, for `StreamRouter`."""
+        self._control = control_pattern([*tokenizer.added, *self.format.tags])
         self._dialects = {
             name: self._dialect(template) for name, template in self._templates.items()
         }
@@ -108,7 +109,7 @@ class ChatTemplate:
                 "leave the tools out, or choose a model with tools (QwQ, Qwen3, Qwen2.5)",
             )
         format = self.format
-        shield = Shield([*self.tokenizer.added, *format.tags])
+        shield = Shield(self._control)
         text = template.render(
             self._special
             | {"enable_thinking": thinking, "thinking": thinking, "documents": None}

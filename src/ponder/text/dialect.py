@@ -133,6 +133,10 @@ class Dialect:
         role, content = message.role, message.content
         if role == "assistant":
             return self._shape_assistant(message, shield)
+        if role not in ("system", "user", "tool"):
+            raise PromptError(
+                f"a message with role {role!r}", "roles are system, user, assistant, tool"
+            )
         if message.tool_calls or message.reasoning is not None:
             raise UserError(
                 f"tool calls or reasoning in a {role!r} message",

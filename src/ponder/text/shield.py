@@ -6,27 +6,29 @@ Otherwise each occurrence is replaced by a one-time placeholder before rendering
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from ponder.text.tokenizer import Tokenizer
 
 
+def control_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds every text that must stay plain inside contents; whitespace tokens are ordinary text."""
+    longest_first = sorted((token for token in tokens if token.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
 class Shield:
     """One rendering's placeholders."""
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        """`tokens`: every text that must stay plain inside contents."""
-        longest_first = sorted((t for t in tokens if t.strip()), key=len, reverse=True)
-        self._find = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    def __init__(self, find: re.Pattern[str]) -> None:
+        """`find`: from `control_pattern`."""
+        self._find = find
         self._found: list[str] = []
-        self._nonce = str(secrets.randbelow(10**18)).zfill(18)
-        start, end = (
-            r"(?:\ue000|\\ue000)",
-            r"(?:\ue001|\\ue001)",
-        )  # the second form: JSON kept to ASCII
+        self._nonce = str(int.from_bytes(os.urandom(8), "big"))
+        start, end = r"(?:\ue000|\\ue000)", r"(?:\ue001|\\ue001)"  # the second: JSON kept to ASCII
         self._placeholder = re.compile(rf"{start}{self._nonce}:(\d+){end}")
 
     def guard(self, text: str, trusted: Sequence[str] = ()) -> str:

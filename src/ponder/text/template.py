@@ -250,6 +250,13 @@ def _new_environment() -> _ChatEnvironment:
     return env
 
 
+_TEMPLATE_ERRORS = (
+    *(jinja2.TemplateError, TypeError, ValueError),
+    *(LookupError, AttributeError, ArithmeticError),
+)
+"""What a template's own expressions can raise."""
+
+
 class Template:
     """A compiled chat template. `render` is safe to call from several threads."""
 
@@ -261,16 +268,18 @@ class Template:
                 f"at most {MAX_TEMPLATE_CHARS} are allowed",
             )
         self.source = source
-        env = _new_environment()
+        self._env = _new_environment()
         try:
-            self._template = env.from_string(source)
-            undeclared = meta.find_undeclared_variables(env.parse(source))
+            self._template = self._env.from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
             raise ModelFolderError(
                 f"the chat template does not parse: {error}", "fetch the model folder again"
             ) from None
-        self.variables: frozenset[str] = frozenset(undeclared)
+
+    @functools.cached_property
+    def variables(self) -> frozenset[str]:
         """Names the template reads from outside."""
+        return frozenset(meta.find_undeclared_variables(self._env.parse(self.source)))
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text for plain JSON `values`. Raises UserError with the template's own message, or the limit it broke."""
@@ -282,27 +291,15 @@ class Template:
                 _meter.get().tick()
                 _check_size(size := size + len(chunk))
                 chunks.append(chunk)
-        except SecurityError as error:
+        except (SecurityError, RecursionError, MemoryError) as error:
             raise UserError(
-                f"the chat template was stopped: {error}",
-                "use a template from a model's own publisher",
+                f"the chat template was stopped: {str(error) or type(error).__name__}",
+                "use a template from the model's own publisher",
             ) from None
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            ValueError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-        ) as error:
+        except _TEMPLATE_ERRORS as error:
             raise UserError(
                 f"the chat template refused these messages: {error}",
                 "change the messages, or the model",
-            ) from None
-        except (RecursionError, MemoryError) as error:
-            raise UserError(
-                f"the chat template was stopped: {type(error).__name__}",
-                "use a template from a model's own publisher",
             ) from None
         finally:
             _meter.reset(token)

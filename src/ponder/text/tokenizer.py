@@ -16,7 +16,7 @@ from typing import Any, cast
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from ponder.core.errors import ModelFolderError, PonderError, PromptError
+from ponder.core.errors import ModelFolderError, PromptError
 
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -86,9 +86,7 @@ class Tokenizer:
                     "a model folder holds tokenizer.json, or vocab.json and merges.txt",
                 )
             return cls(backend, _merge_added(added, _configured_added(folder)))
-        except PonderError:
-            raise
-        except Exception as error:  # noqa: BLE001 – the library raises bare Exception for a broken file
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelFolderError(
                 f"the tokenizer in {str(folder)!r} is broken: {error!r}"[:300],
                 "fetch the model folder again",
@@ -192,7 +190,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFolderError(
             f"{str(path)!r} is not JSON: {error}", "fetch the model folder again"
         ) from None
@@ -214,8 +212,18 @@ def _from_tokenizer_json(path: Path) -> tuple[tokenizers.Tokenizer, list[AddedTo
         )
     entries = cast(list[Mapping[str, Any]], data.get("added_tokens") or [])
     added = [_added_token(int(entry["id"]), entry) for entry in entries]
+    if data["model"].get(
+        "ignore_merges"
+    ):  # whole words are looked up: control text must not be one
+        for token in added:
+            data["model"]["vocab"].pop(token.content, None)
     data |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    return tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False)), added
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False)), added
+    except Exception as error:  # noqa: BLE001 – the library raises bare Exception for a broken file
+        raise ModelFolderError(
+            f"{str(path)!r} is broken: {error}", "fetch the model folder again"
+        ) from None
 
 
 def _from_vocab_and_merges(folder: Path) -> tokenizers.Tokenizer:
