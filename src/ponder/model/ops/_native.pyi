@@ -1,4 +1,4 @@
-"""The C++ extension (`native/module.cpp`). Arrays are float32 unless named otherwise; results are written to the last array."""
+"""The C++ extension (`native/module.cpp`). Arrays are float32 unless named otherwise; results go to `y` or `out`."""
 
 from collections.abc import Sequence
 from typing import Any

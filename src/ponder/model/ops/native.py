@@ -64,9 +64,7 @@ class NativeOps:
         self._ops.rms_norm(x, weight, eps, y, x.ndim)
         return y
 
-    def add_norm(
-        self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float
-    ) -> tuple[F32, F32]:
+    def add_norm(self, x_TD: F32, delta_TD: F32 | None, weight: F32, eps: float) -> tuple[F32, F32]:
         y = _empty(x_TD.shape, _f32)
         if delta_TD is None:
             self._ops.rms_norm(x_TD, weight, eps, y, 2)
