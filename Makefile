@@ -6,6 +6,7 @@
 #   make check               ruff, types, promise tests
 #   make lint                let ruff mend what it can
 #   make docs                rewrite the generated parts of the documentation
+#   make results             measure nano on its held-out problems, and write the README's table
 #   make parity              build llama.cpp and compare with it (minutes)
 
 Q ?= What is 17 * 23?
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 EXTRA = $(BIN)/python -c 'import sys, tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"]))'
 
-.PHONY: ask test check lint docs parity clean
+.PHONY: ask test check lint docs results parity clean
 
 ask: $(VENV)/.base
 	@$(BIN)/ponder ask "$$Q"
@@ -39,6 +40,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+results: $(VENV)/.dev
+	@mkdir -p benchmarks/results
+	$(BIN)/ponder eval --json > benchmarks/results/.nano.json && mv benchmarks/results/.nano.json benchmarks/results/nano.json
 	$(BIN)/python docs/generate.py
 
 parity: $(VENV)/.parity

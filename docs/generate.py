@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ponder.cli.reference import reference
 from ponder.core import errors
@@ -27,6 +28,7 @@ LEVELS = [
     ["evals", "train"],
     ["cli"],
 ]
+KNOWN = {room for rooms in LEVELS for room in rooms}
 
 
 def room_map() -> str:
@@ -38,9 +40,11 @@ def room_map() -> str:
             sentence = text.split("\n\n")[0].split(":", 1)[1].strip().replace("\n", " ").rstrip(".")
             opened = re.search(r"May open: ([^.]+)\.", text)
             assert opened, f"{room}/__init__.py has no line `May open: …`"
+            said = opened[1].split(", ")
+            present = [name for name in said if name in KNOWN] or said  # or: all, nothing
             page = f"[`{room}`](docs/{room}.md)"
             rows.append(
-                f"| {level} | {page} | {sentence} | {opened[1]} | {about(count(PACKAGE / room, '*.py'))} |"
+                f"| {level} | {page} | {sentence} | {', '.join(present)} | {about(count(PACKAGE / room, '*.py'))} |"
             )
     door = sum(lines(path) for path in PACKAGE.glob("*.py"))
     native = sum(count(REPOSITORY / "native", f"*.{kind}") for kind in ("cpp", "h"))
@@ -78,20 +82,43 @@ def exit_codes() -> str:
 
 
 def results() -> str:
-    """The tables of `benchmarks/results/*.json`, each with the machine, command and commit it came from."""
-    parts: list[str] = []
-    for path in sorted(RESULTS.glob("*.json")):
-        parts.append(result_table(json.loads(path.read_text(encoding="utf-8"))))
-    return "\n\n".join(parts) if parts else "No results are recorded yet."
+    """The records of `benchmarks/results/*.json`, each with the machine, command and commit it came from."""
+    records = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    tables = [eval_table(r) if "declined_inside" in r else bench_table(r) for r in records]
+    return "\n\n".join(tables) if tables else "No results are recorded yet."
 
 
-def result_table(record: dict[str, object]) -> str:
-    columns, rows = record["columns"], record["rows"]
-    assert isinstance(columns, list) and isinstance(rows, list), f"not a table: {sorted(record)}"
-    head = [f"**{record['title']}**", "", "| " + " | ".join(map(str, columns)) + " |"]
-    body = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    foot = f"`{record['command']}` · {record['machine']} · commit {record['commit']}"
-    return "\n".join([*head, "|" + "---|" * len(columns), *body, "", foot])
+def eval_table(record: dict[str, Any]) -> str:
+    """What `ponder eval --json` printed."""
+    rows = ["| family | right | of | share | 95 % interval |", "|---|---:|---:|---:|---|"]
+    for row in record["rows"]:
+        share, low, high = (f"{100 * row[key]:.1f} %" for key in ("accuracy", "low", "high"))
+        rows.append(
+            f"| {row['family']} | {row['right']} | {row['count']} | {share} | {low} – {high} |"
+        )
+    inside = record["declined_inside"]
+    if inside["asked"]:
+        share = f"{100 * inside['declined'] / inside['asked']:.1f} %"
+        rows.append(
+            f"| declined, though inside | {inside['declined']} | {inside['asked']} | {share} | |"
+        )
+    facts = record["facts"]
+    title = f"**{facts['model']}, held-out problems, greedy, {facts['weights']} weights**"
+    return "\n".join([title, "", *rows, "", source_line(facts)])
+
+
+def bench_table(record: dict[str, Any]) -> str:
+    """A benchmark's own table: `title`, `columns` and `rows` beside its facts."""
+    head = ["| " + " | ".join(record["columns"]) + " |", "|---" * len(record["columns"]) + "|"]
+    body = ["| " + " | ".join(map(str, row)) + " |" for row in record["rows"]]
+    return "\n".join([f"**{record['title']}**", "", *head, *body, "", source_line(record["facts"])])
+
+
+def source_line(facts: dict[str, Any]) -> str:
+    machine = facts["machine"]
+    if isinstance(machine, dict):
+        machine = ", ".join(f"{key} {value}" for key, value in machine.items())
+    return f"`{facts['command']}` · {machine} · commit {facts['commit']}"
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
