@@ -255,6 +255,16 @@ class TestIds:
         router.finish("stop")
         assert router.message() == Message("assistant", "ok", reasoning="say </think> once")
 
+    def test_a_tag_with_an_id_opens_again(
+        self, chats: dict[str, ChatTemplate], qwen: Tokenizer
+    ) -> None:
+        text = f"so</think>\n\na\n<think>\nmore\n</think>\nb\n{CALL}\n<think>yet</think>c"
+        router = StreamRouter(chats["qwq"].format, True, token_bytes=qwen.token_bytes)
+        deltas = router.feed(qwen.encode(text, allow_special=True)) + router.finish("stop")
+        want = Message("assistant", "a\nbc", "so\n\nmore\n\nyet", (ADD,))
+        assert router.message() == want
+        check_deltas(want, deltas)
+
     @pytest.mark.parametrize("family", ["r1", "v3.1"])
     def test_deepseek_calls(
         self, chats: dict[str, ChatTemplate], deepseek: Tokenizer, family: str

@@ -2,7 +2,7 @@
 
     state     leaves it by                 text goes to    tags that count
     thinking  the closing tag              reasoning       closing tag (tool tags stay thinking)
-    answer    an opening tag               content         opening tag before any content; tool tags; stop strings
+    answer    an opening tag               content         opening tag; tool tags; stop strings
     call      the call's closing tag       its body        the call's closing tag
     stopped   –                            nowhere         none
 
@@ -50,6 +50,7 @@ class StreamRouter:
         self._starts_open = starts_open
         self._repeated = False
         self._has_thought = starts_open
+        self._is_new_block = False  # a further block of thinking has begun
         self._is_leading = starts_open  # newlines right after a think tag are being dropped
         self._after_call = False  # nothing but newlines and marks since the last call
         self._pending: list[str] = []  # newlines and group marks, dropped if a call follows
@@ -142,8 +143,7 @@ class StreamRouter:
             case "thinking" if tag == think.think_open and self._may_repeat():
                 self._is_leading, self._repeated = True, True
             case "answer" if tag == think.think_open and self._may_open():
-                self._pending.clear()
-                self._state, self._has_thought, self._is_leading = "thinking", True, True
+                self._open_thinking()
             case "answer" if calls is not None and tag == calls.open:
                 self._state, self._is_leading = "call", False
             case "answer" if self._is_group_mark(tag):
@@ -155,8 +155,21 @@ class StreamRouter:
                 self._on_plain(tag)
 
     def _may_open(self) -> bool:
+        """A tag's own id always opens, as it does in the engine; the same letters in text only at the start."""
+        if self._format.think_open in self._format.tag_ids.values():
+            return True
         is_blank = not self._texts["content"] and not "".join(self._pending).strip()
         return not self._has_thought and is_blank and not self._calls
+
+    def _open_thinking(self) -> None:
+        held = "".join(self._pending)
+        self._pending.clear()
+        if not self._after_call and (self._texts["content"] or held.strip()):
+            self._emit_text(held)
+        if self._state == "answer":  # not stopped by what was held
+            self._emit("content", self._stops.flush())
+            self._state, self._is_leading = "thinking", True
+            self._has_thought = self._is_new_block = True
 
     def _may_repeat(self) -> bool:
         """Some models write the opening tag once more although the prompt has it."""
@@ -186,7 +199,9 @@ class StreamRouter:
 
     def _emit_text(self, text: str) -> None:
         if self._state == "thinking":
-            self._emit("reasoning", text)
+            is_later = self._is_new_block and self._texts["reasoning"]
+            self._emit("reasoning", f"\n\n{text}" if is_later else text)
+            self._is_new_block = False
             return
         free, stop, _ = self._stops.feed(text)
         self._emit("content", free)
