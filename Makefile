@@ -66,10 +66,12 @@ $(VENV)/.base: $(VENV)/.python $(BUILT_FROM)
 
 # torch first and alone, so that nothing else chooses its build.
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) torch==2.13.0
-	$(call EXTRA,dev) > $(VENV)/dev.txt && $(PIP) -r $(VENV)/dev.txt
+	@echo "Installing what the tests need (torch, transformers, pytest, …)"
+	@$(PIP) torch==2.13.0
+	@$(call EXTRA,dev) > $(VENV)/dev.txt && $(PIP) -r $(VENV)/dev.txt
 	@touch $@
 
 $(VENV)/.parity: $(VENV)/.dev
-	$(call EXTRA,parity) > $(VENV)/parity.txt && CMAKE_ARGS="-DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAVA_BUILD=OFF" $(PIP) -r $(VENV)/parity.txt
+	@echo "Building llama.cpp (minutes)"
+	@$(call EXTRA,parity) > $(VENV)/parity.txt && CMAKE_ARGS="-DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAVA_BUILD=OFF" $(PIP) -r $(VENV)/parity.txt
 	@touch $@
