@@ -157,6 +157,17 @@ def test_full_disk_and_closed_pipe(ponder: Run, toy: Path, environ: dict[str, st
     reader.stderr.close()
 
 
+def test_streams_that_are_closed_or_cannot_carry_every_character(
+    ponder: Run, toy: Path, environ: dict[str, str]
+) -> None:
+    ask = ("ask", "--model", toy, "--max-tokens", "70", "hello")
+    narrow = ponder(*ask, extra={"PYTHONIOENCODING": "ascii"})
+    assert narrow.returncode == 0, said(narrow)
+    assert narrow.stdout.isascii()
+    command = f"{sys.executable} -m ponder ask --model '{toy}' --max-tokens 70 hello >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], env=environ, check=False).returncode == 0
+
+
 def test_ctrl_c_once_answers_now_and_twice_stops(toy: Path, environ: dict[str, str]) -> None:
     """A loop of end-free sampling thinks for as long as it may: only Ctrl-C ends it."""
     ask = ["ask", "--model", str(toy), "--ignore-end-ids", "--temperature", "1", "--jsonl", "hello"]

@@ -138,3 +138,13 @@ def test_what_cannot_be_pulled(hub: Hub, ponder: Run, tmp_path: Path) -> None:
     unreachable = ponder("pull", NAME, extra={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert unreachable.returncode == 6
     assert "did not answer" in said(unreachable)
+
+
+def test_rm_keeps_inside_the_store(ponder: Run, toy: Path, tmp_path: Path) -> None:
+    link = tmp_path / "home" / "models" / "maker" / "link"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(toy)
+    linked = ponder("rm", "maker/link", "--yes")
+    assert linked.returncode == 2
+    assert "is a link out of" in said(linked)
+    assert (toy / "config.json").is_file()

@@ -6,6 +6,7 @@ Ctrl-C once ends the thinking, twice ends the answer.
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import threading
 import time
@@ -15,12 +16,16 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ponder.api import LoadedModel, load
-from ponder.cli.screen import Screen
-from ponder.core.environment import Environment
+from ponder.cli.screen import Screen, sized
+from ponder.core.environment import PACKAGED_MODELS, Environment, find_model
 from ponder.core.protocols import ChatStream
 from ponder.core.types import Completion, Delta, SamplingParams
 from ponder.model.ops import native_available
 
+LARGER = "Qwen/Qwen3-0.6B"
+"""The model that a declined question is told of."""
+SLOW_BYTES = 500_000_000
+"""Weights from here on take long enough to load for a word about it."""
 ENDED = {
     "self": "ended by itself",
     "budget": "cut at its budget",
@@ -88,11 +93,31 @@ def open_model(
 ) -> LoadedModel:
     """The model that the flags name, or `name`."""
     warn_without_native(screen)
+    wanted: str = name or options.model or environment.model
+    place = find_model(wanted, environment)
+    size = sum(path.stat().st_size for path in place.folder.glob("*.safetensors"))
+    if size > SLOW_BYTES:
+        screen.note(f"loading {place.name} ({sized(size)}) …")
     return load(
-        options.model if name is None else name,
+        wanted,
         weights=options.weights,
         threads=options.threads,
         environment=environment,
+    )
+
+
+def is_declined(answer: str, loaded: LoadedModel) -> bool:
+    """True when a model of the package said that the question is outside what it was trained for."""
+    from ponder.tasks.decline import SENTENCE
+
+    return answer.startswith(SENTENCE) and loaded.folder.parent == PACKAGED_MODELS
+
+
+def larger_model(question: str) -> str:
+    """How to ask a model that may know."""
+    return (
+        f"A larger model may know: ponder pull {LARGER}\n"
+        f"  then: ponder ask --model {LARGER} {shlex.quote(question)}"
     )
 
 
@@ -129,7 +154,8 @@ def show(
                     screen.end_thinking()
                 screen.answer(delta.text)
             phase = delta.kind
-        screen.end_thinking()
+        if phase != "content":
+            screen.end_thinking()
         stopped = interrupts.count > 1
     return Answered(stream.completions, first_s, time.monotonic() - began_s, stopped)
 

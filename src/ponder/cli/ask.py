@@ -10,14 +10,20 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ponder.api import LoadedModel
-from ponder.cli.answering import Answered, open_model, sampling_given, show
+from ponder.cli.answering import (
+    Answered,
+    is_declined,
+    larger_model,
+    open_model,
+    sampling_given,
+    show,
+)
 from ponder.cli.screen import Screen
-from ponder.core.environment import PACKAGED_MODELS, Environment
+from ponder.core.environment import Environment
 from ponder.core.errors import EXIT_CODES, ConfigError, PromptError
 from ponder.core.types import Completion, Delta, Message, SamplingParams
 
-LARGER = "Qwen/Qwen3-0.6B"
-"""The model that a declined question is told of."""
+MAX_STDIN_BYTES = 16_000_000
 VOTING_TEMPERATURE = 0.7
 """Used by --votes with a model whose own sampling is greedy: equal samples cannot vote."""
 
@@ -75,7 +81,12 @@ def read_question(words: Sequence[str]) -> str:
 
 
 def _stdin() -> str:
-    data = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(data) > MAX_STDIN_BYTES:
+        raise PromptError(
+            f"The question on stdin has more than {MAX_STDIN_BYTES:,} bytes.",
+            "Give a shorter one; the model's context holds far less.",
+        )
     try:
         return data.decode("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -202,21 +213,11 @@ def _finish(
     if report["finish_reason"] == "length":
         screen.note("cut: the limit of tokens was reached (see --max-tokens)")
     if is_declined(report["answer"], loaded):
-        screen.note(
-            f"A larger model may know: ponder pull {LARGER}\n"
-            f"  then: ponder ask --model {LARGER} {json.dumps(report['question'], ensure_ascii=False)}"
-        )
+        screen.note(larger_model(report["question"]))
     else:
         screen.note(_check_line(report["check"]))
     if options.stats:
         screen.note(answered.statistics())
-
-
-def is_declined(answer: str, loaded: LoadedModel) -> bool:
-    """True when a model of the package said that the question is outside what it was trained for."""
-    from ponder.tasks.decline import SENTENCE
-
-    return answer.startswith(SENTENCE) and loaded.folder.parent == PACKAGED_MODELS
 
 
 def _check_line(verdict: dict[str, str]) -> str:

@@ -33,7 +33,7 @@ from ponder.model.weights import EMBEDDING, tensor_shapes
 
 GROUP = 128
 """Columns that share one int8 scale."""
-MEMORY_BYTES = 1 << 29
+MEMORY_BYTES = 1 << 28
 """What the measure of bandwidth reads: more than any cache holds."""
 
 

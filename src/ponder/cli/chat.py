@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ponder.api import LoadedModel
-from ponder.cli.answering import open_model, sampling_given, show
+from ponder.cli.answering import (
+    is_declined,
+    larger_model,
+    open_model,
+    sampling_given,
+    show,
+)
 from ponder.cli.save import save_conversation
 from ponder.cli.screen import Screen
 from ponder.core.environment import Environment
@@ -96,7 +102,10 @@ class Conversation:
         if answered.stopped:
             self.screen.note("(stopped; /retry asks again)")
             return
-        self.turns = [*asked, answered.completions[0].message]
+        message = answered.completions[0].message
+        self.turns = [*asked, message]
+        if is_declined(message.content or "", self.loaded):
+            self.screen.note(larger_model(question))
         if self.options.stats:
             self.screen.note(answered.statistics())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from ponder.core.errors import EXIT_CODES, PonderError, UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; a fault of Ponder's own keeps its traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     try:
         status = _run(given)
         sys.stdout.flush()
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_CODES["interrupted"]
     except BrokenPipeError:
+        _quiet(sys.stderr, 0)
         return _quiet(sys.stdout, EXIT_CODES["ok"])
     except OSError as error:
         where = f" at {error.filename!r}" if error.filename else ""
@@ -70,11 +73,21 @@ def _command_or_question(given: list[str]) -> list[str]:
     )
 
 
+def _prepare_streams() -> None:
+    """A stream that was closed swallows what is written; a character it cannot carry becomes `?`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _say(problem: str, advice: str) -> None:
     """Two lines on stderr, never more than the terminal can show."""
     lines = [f"ponder: {problem}"] + ([f"  {advice}"] if advice else [])
     try:
-        print("\n".join(lines).encode("utf-8", "replace").decode(), file=sys.stderr)
+        print("\n".join(lines), file=sys.stderr)
     except OSError:
         _quiet(sys.stderr, 0)
 

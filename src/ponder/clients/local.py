@@ -56,6 +56,7 @@ class LocalClient:
                 prompt.thinking_open,
                 token_bytes=self.template.tokenizer.token_bytes,
                 stop=params.stop,
+                tools=bool(tools),
                 choice=choice,
             )
             for choice in range(params.n)
