@@ -16,6 +16,7 @@ import pytest
 from package_source import REPOSITORY, rooms
 
 import ponder
+from ponder.cli.parser import build_parser
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
@@ -66,6 +67,15 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     local = [link for link in links if "://" not in link]
     broken = [link for link in local if not (page.parent / link).exists()]
     assert not broken, f"{page.name}: {broken}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(REPOSITORY).as_posix())
+def test_commands_shown_in_pages_are_understood(page: Path) -> None:
+    for command, _ in commands(page.read_text("utf-8")):
+        words = shlex.split(command)
+        if words[0].rpartition("/")[2] == "ponder":
+            options = build_parser().parse_all(words[1:])  # UserError for what is not a command
+            assert options.command, command
 
 
 SHOWN = [(p, c, o) for p in PAGES for c, o in commands(p.read_text("utf-8")) if "ponder ask" in c]
