@@ -44,7 +44,9 @@ class HistoryModel:
     """
 
     def __init__(self, next_of: Callable[[list[int]], int], end_ids: tuple[int, ...] = ()) -> None:
-        self.config: ModelConfig = replace(TOY, vocab_size=VOCAB, max_positions=4096, end_ids=end_ids)
+        self.config: ModelConfig = replace(
+            TOY, vocab_size=VOCAB, max_positions=4096, end_ids=end_ids
+        )
         self.ops = ReferenceOps()
         self.next_of = next_of
 
@@ -84,7 +86,9 @@ def checksum(history: list[int]) -> int:
     return total % (VOCAB - 8) + 1
 
 
-def greedy_truth(next_of: Callable[[list[int]], int], prompt: Iterable[int], count: int) -> list[int]:
+def greedy_truth(
+    next_of: Callable[[list[int]], int], prompt: Iterable[int], count: int
+) -> list[int]:
     ids = list(prompt)
     start = len(ids)
     for _ in range(count):

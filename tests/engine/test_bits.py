@@ -45,7 +45,9 @@ def requests() -> list[TokenRequest]:
     return result
 
 
-def run(weights: str, ops: str, threads: int, config: EngineConfig, batch: list[TokenRequest]) -> Record:
+def run(
+    weights: str, ops: str, threads: int, config: EngineConfig, batch: list[TokenRequest]
+) -> Record:
     engine = Engine(toy_model(weights, ops, threads), Letters(), config)
     answers = drive(engine, *batch)
     if config.watermark == 0:

@@ -10,7 +10,9 @@ from ponder.core.types import SamplingParams, ThinkingParams, TokenRequest
 from ponder.engine import Engine, EngineConfig
 
 PROMPTS = st.builds(
-    lambda head, tail: (3,) * head + tuple(tail), st.integers(1, 40), st.lists(st.integers(1, 50), max_size=12)
+    lambda head, tail: (3,) * head + tuple(tail),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 50), max_size=12),
 )
 THINKING = st.none() | st.builds(
     ThinkingParams,
@@ -81,7 +83,9 @@ def check_answer(request: TokenRequest, answer: Answer, is_aborted: bool, contex
     limit = min(params.max_tokens or 0, context_len - len(request.prompt_ids))
     assert end.usage is not None
     assert end.usage.completion_tokens == len(answer.ids) <= limit
-    assert end.finish_reason in (("abort",) if is_aborted and not answer.ids else ("stop", "length", "abort"))
+    assert end.finish_reason in (
+        ("abort",) if is_aborted and not answer.ids else ("stop", "length", "abort")
+    )
     assert is_aborted or end.finish_reason != "abort"
     if end.finish_reason == "length":
         assert len(answer.ids) == limit
@@ -91,7 +95,11 @@ def check_answer(request: TokenRequest, answer: Answer, is_aborted: bool, contex
         assert [each.token_id for each in answer.logprobs] == answer.ids
     if thinking is not None and thinking.budget is not None:
         assert end.usage.thinking_tokens <= thinking.budget
-    forced = () if thinking is None else (*thinking.closing_ids, *thinking.close_ids, *thinking.answer_open_ids)
+    forced = (
+        ()
+        if thinking is None
+        else (*thinking.closing_ids, *thinking.close_ids, *thinking.answer_open_ids)
+    )
     banned = () if thinking is None else thinking.open_ids
     for index, token_id in enumerate(answer.ids):
         history = [*request.prompt_ids, *answer.ids[:index]]
@@ -108,6 +116,15 @@ def test_a_tiny_pool_preempts_and_changes_nothing():
     assert engine.num_preempted > 0
     for prompt, answer in zip(prompts, answers):
         assert answer.ids == greedy_truth(checksum, prompt, 40)
+
+
+def test_a_prompt_that_fills_the_pool_runs_whatever_the_watermark():
+    config = EngineConfig(page_len=16, num_pages=8, watermark=0.9)
+    engine = Engine(HistoryModel(checksum), Letters(), config)
+    prompts = [(i,) * 120 for i in (1, 2)]
+    params = SamplingParams(temperature=0, max_tokens=20)
+    answers = drive(engine, *(TokenRequest(prompt, params) for prompt in prompts))
+    assert [each.ids for each in answers] == [greedy_truth(checksum, p, 8) for p in prompts]
 
 
 def test_choices_share_the_pages_of_their_prompt():

@@ -86,7 +86,9 @@ def test_stop_strings_match_as_on_the_whole_text(pieces, stops, splits_character
 
 def test_prefill_in_chunks_reports_the_prompts_tokens_once():
     engine = Engine(
-        HistoryModel(checksum), Letters(), EngineConfig(page_len=16, num_pages=32, step_tokens=5, max_running=2)
+        HistoryModel(checksum),
+        Letters(),
+        EngineConfig(page_len=16, num_pages=32, step_tokens=5, max_running=2),
     )
     prompt = tuple(range(1, 60))
     params = SamplingParams(temperature=0, max_tokens=3, logprobs=0)
@@ -134,7 +136,8 @@ def test_thinking_without_a_closing_tag_is_refused():
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"page_len": 48}, {"step_tokens": 8}, {"watermark": 1.0}, {"num_pages": 0}, {"max_queue": 0}]
+    "sizes",
+    [{"page_len": 48}, {"step_tokens": 8}, {"watermark": 1.0}, {"num_pages": 0}, {"max_queue": 0}],
 )
 def test_sizes_out_of_range_are_refused(sizes):
     with pytest.raises(ConfigError):

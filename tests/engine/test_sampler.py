@@ -45,7 +45,12 @@ def support(row, top_k: int, top_p: float, min_p: float) -> list[int]:
     return sorted(i for i, ratio in zip(kept, ratios) if ratio >= min_p)
 
 
-@given(ROWS, st.integers(0, 45), st.sampled_from([1.0, 0.95, 0.5, 0.01]), st.sampled_from([0.0, 0.05, 0.7]))
+@given(
+    ROWS,
+    st.integers(0, 45),
+    st.sampled_from([1.0, 0.95, 0.5, 0.01]),
+    st.sampled_from([0.0, 0.05, 0.7]),
+)
 @settings(max_examples=200, deadline=None)
 def test_the_support_is_exact(row, top_k, top_p, min_p):
     expected = support(row, top_k, top_p, min_p)
@@ -123,7 +128,11 @@ PENALTIES = SamplingParams(
 )
 
 
-@given(ROWS.filter(lambda row: len(row) >= 8), st.lists(st.integers(0, 7), max_size=9), st.none() | st.integers(0, 7))
+@given(
+    ROWS.filter(lambda row: len(row) >= 8),
+    st.lists(st.integers(0, 7), max_size=9),
+    st.none() | st.integers(0, 7),
+)
 @settings(max_examples=100, deadline=None)
 def test_penalties_and_bias_follow_their_definitions(row, said, banned):
     prompt = (1, 2, 2)
@@ -133,7 +142,9 @@ def test_penalties_and_bias_follow_their_definitions(row, said, banned):
     adjusted = row.copy()
     for i in range(len(row)):
         if i in prompt or i in said:
-            adjusted[i] = adjusted[i] / np.float32(1.5) if adjusted[i] > 0 else adjusted[i] * np.float32(1.5)
+            adjusted[i] = (
+                adjusted[i] / np.float32(1.5) if adjusted[i] > 0 else adjusted[i] * np.float32(1.5)
+            )
         if i in said:
             adjusted[i] = adjusted[i] - np.float32(0.25) * said.count(i) - np.float32(0.5)
         adjusted[i] += {3: 2, 4: -100}.get(i, 0)

@@ -77,6 +77,8 @@ def test_thinking_that_closes_itself_says_so():
     answer = ask(model, thinking_of(budget=20))
     assert answer.end.thinking_end == "self"
     assert answer.end.usage.thinking_tokens == 6
+    tag = Letters().token_bytes(CLOSE).decode()
+    assert ask(model, thinking_of(budget=20), stop=(tag,)).ids == answer.ids
 
 
 def test_text_that_ends_inside_the_thinking_ended_by_itself():
@@ -103,7 +105,9 @@ def test_answer_now_acts_at_any_moment(logprobs):
         config = EngineConfig(page_len=16, num_pages=16, step_tokens=2, max_running=2)
         engine = Engine(HistoryModel(dawdler, end_ids=(END,)), Letters(), config)
         answers = {}
-        name = engine.add(TokenRequest((1, 2, 3, 4, 5, OPEN), params, thinking_of(closing_ids=(50,))))
+        name = engine.add(
+            TokenRequest((1, 2, 3, 4, 5, OPEN), params, thinking_of(closing_ids=(50,)))
+        )
         for _ in range(moment):
             collect(engine.step(), answers)
         engine.answer_now(name)
@@ -125,6 +129,20 @@ def test_a_model_whose_thinking_was_closed_cannot_reopen_it():
     assert free.ids[0] == OPEN
     assert free.ids.index(CLOSE) == 4
     assert OPEN not in free.ids[4:]
+    state = ThinkingState(thinking_of(open_ids=(OPEN, 3), answer_reserve=0), 100)
+    assert (state.banned_id(), state.answer_now()) == (None, (CLOSE, NEWLINES))
+    assert state.advance(9) == () and state.banned_id() is None
+    assert state.advance(OPEN) == () and state.banned_id() == 3
+
+
+def test_a_model_that_closed_its_thinking_may_open_it_again_within_the_budget():
+    state = ThinkingState(thinking_of(open_ids=(OPEN,), budget=4, answer_reserve=0), 100)
+    for token_id in (8, 8, CLOSE, 9):
+        assert state.advance(token_id) == ()
+    assert (state.end, state.banned_id()) == ("self", None)
+    assert state.advance(OPEN) == () and state.end is None
+    assert (state.advance(8), state.advance(8)) == ((), (CLOSE, NEWLINES))
+    assert (state.end, state.banned_id()) == ("budget", OPEN)
 
 
 @given(
@@ -205,7 +223,9 @@ def long_multiplication(a: str, b: str) -> str:
         carry = 0
         for x in reversed(a):
             total = int(x) * int(y) + carry
-            lines.append(f"{x} * {y} + {carry} = {total}, write {total % 10}, carry {total // 10}\n")
+            lines.append(
+                f"{x} * {y} + {carry} = {total}, write {total % 10}, carry {total // 10}\n"
+            )
             carry = total // 10
     return "".join(lines)
 
@@ -221,7 +241,9 @@ def search(numbers: list[int], target: int) -> str:
             rest = [n for k, n in enumerate(left) if k not in (i, j)]
             a, b = left[i], left[j]
             for sign, value in (("+", a + b), ("-", abs(a - b)), ("*", a * b)):
-                lines.append(f"try {a} {sign} {b} = {value}, left {' '.join(map(str, rest))} {value}\n")
+                lines.append(
+                    f"try {a} {sign} {b} = {value}, left {' '.join(map(str, rest))} {value}\n"
+                )
                 visit([*rest, value])
 
     visit(numbers)

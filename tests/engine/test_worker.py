@@ -104,7 +104,9 @@ def test_a_failing_step_ends_its_requests_with_error_and_the_next_one_works(capl
 
     with worker_of(fails_on_nine) as worker, caplog.at_level(logging.CRITICAL, "ponder"):
         params = SamplingParams(temperature=0, max_tokens=20, n=3)
-        answer = [event for event in worker.submit(TokenRequest((9, 1), params)) if event.finish_reason]
+        answer = [
+            event for event in worker.submit(TokenRequest((9, 1), params)) if event.finish_reason
+        ]
         assert [event.finish_reason for event in answer] == ["error"] * 3
         assert answer[0].error == "RuntimeError: nine"
         assert read(worker.submit(request_of(1))).end.finish_reason == "length"
