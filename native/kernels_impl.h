@@ -113,34 +113,27 @@ inline void pack_int8(const float* w, int columns, uint8_t* panel) {
 
 struct Int8 {
   using Act = Q8Dot::Act;
-  using Wide = Q8Dot::Wide;
   static constexpr int kChunk = kGroup;
   static constexpr int kRows = Q8Dot::kRows;
-  static constexpr bool kWidens = Q8Dot::kWidens;
   static size_t stride(int columns) {
     return static_cast<size_t>(ponder::padded_columns(columns));
   }
   static size_t chunk_bytes(int n) {
     return static_cast<size_t>(ponder::padded_columns(n)) * kPanelRows + kPanelRows * 4;
   }
-  static void widen(const uint8_t* chunk, int n, Wide* out) {
-    Q8Dot::widen(reinterpret_cast<const int8_t*>(chunk), (n + 3) / 4, out);
-  }
-  // y[r] += the chunk's part; `wide` is the widened chunk or null.
+  // y[r] += the chunk's part. Memory from `ahead` on is prefetched when it is not null.
   template <int R>
-  static void tile(const uint8_t* chunk, const Wide* wide, int n, const Product& p, int row,
-                   int k, const char* ahead, float* y) {
+  static void tile(const uint8_t* chunk, int n, const Product& p, int row, int k,
+                   const char* ahead, float* y) {
     const int quads = (n + 3) / 4;
     const size_t ldx = stride(p.columns);
     const Act* x = static_cast<const Act*>(p.x) + static_cast<size_t>(row) * ldx + k;
     vf dots[R];
-    const auto* narrow = reinterpret_cast<const int8_t*>(chunk);
-    if (wide != nullptr) {
-      Q8Dot::dot<R, false>(wide, quads, x, ldx, ahead, dots);
-    } else if (ahead != nullptr) {
-      Q8Dot::dot<R, true>(narrow, quads, x, ldx, ahead, dots);
+    const auto* w = reinterpret_cast<const int8_t*>(chunk);
+    if (ahead != nullptr) {
+      Q8Dot::dot<R, true>(w, quads, x, ldx, ahead, dots);
     } else {
-      Q8Dot::dot<R, false>(narrow, quads, x, ldx, ahead, dots);
+      Q8Dot::dot<R, false>(w, quads, x, ldx, ahead, dots);
     }
     const vf w_scale = vload(reinterpret_cast<const float*>(chunk + quads * 64));
     const int groups = ponder::num_groups(p.columns);
@@ -154,17 +147,14 @@ struct Int8 {
 
 template <class Stored>
 struct Float {
-  using Wide = Stored;
   static constexpr int kChunk = 512;
   static constexpr int kRows = kFloatRows;
-  static constexpr bool kWidens = false;
   static size_t chunk_bytes(int n) { return sizeof(Stored) * kPanelRows * static_cast<size_t>(n); }
-  static void widen(const uint8_t*, int, Wide*) {}
   static vf load(const float* p) { return vload(p); }
   static vf load(const uint16_t* p) { return vload_bf16(p); }
   template <int R>
-  static void tile(const uint8_t* chunk, const Wide*, int n, const Product& p, int row, int k,
-                   const char*, float* y) {
+  static void tile(const uint8_t* chunk, int n, const Product& p, int row, int k, const char*,
+                   float* y) {
     const auto ldx = static_cast<size_t>(p.columns);
     const float* x = static_cast<const float*>(p.x) + static_cast<size_t>(row) * ldx + k;
     const auto* w = reinterpret_cast<const Stored*>(chunk);
@@ -189,22 +179,17 @@ inline void tile_of(int rows, Args... args) {
 
 constexpr int kRowBlock = 96;   // rows whose partial sums stay in the inner caches
 constexpr int kPanelBlock = 4;  // panels that share one reading of the activations
-constexpr int kFewRows = 16;    // up to here the weights are read as one plain stream
+constexpr int kFewRows = 64;    // up to here the weights are read as one plain stream
 
 // Panels [p0, p0 + panels) of rows [r0, r0 + rows), sums kept in y.
 template <class F>
 inline void product_block(const Product& p, int p0, int panels, int r0, int rows) {
   alignas(64) float y[kPanelBlock][kRowBlock * 16];
-  alignas(64) typename F::Wide wide[kPanelBlock][F::kWidens ? F::kChunk * kPanelRows : 1];
   for (int i = 0; i < panels; ++i) std::memset(y[i], 0, sizeof(float) * 16 * rows);
-  const bool widens = F::kWidens && rows > kFewRows;
   size_t offset = 0;
   for (int k = 0; k < p.columns; k += F::kChunk) {
     const int n = least(F::kChunk, p.columns - k);
     const uint8_t* first = p.panels + static_cast<size_t>(p0) * p.panel_bytes + offset;
-    if (widens) {
-      for (int i = 0; i < panels; ++i) F::widen(first + i * p.panel_bytes, n, wide[i]);
-    }
     for (int r = 0; r < rows; r += F::kRows) {
       for (int i = 0; i < panels; ++i) {
         const uint8_t* chunk = first + i * p.panel_bytes;
@@ -214,8 +199,7 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
         } else if (const int tile = r / F::kRows; tile < 4 && rows <= kFewRows) {
           ahead = reinterpret_cast<const char*>(chunk) + F::chunk_bytes(n) + 2048 * tile;
         }
-        tile_of<F, F::kRows>(rows - r, chunk, widens ? wide[i] : nullptr, n, p, r0 + r, k, ahead,
-                             y[i] + 16 * r);
+        tile_of<F, F::kRows>(rows - r, chunk, n, p, r0 + r, k, ahead, y[i] + 16 * r);
       }
     }
     offset += F::chunk_bytes(n);

@@ -114,7 +114,7 @@ void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
   // Enough tasks to even out, each long enough to stream: panels first, rows when panels are few.
   const int wanted = pool_.threads() * 8;
   int panel_step = std::max(1, panels / wanted);
-  if (rows > 16) panel_step = (panel_step + 3) / 4 * 4;
+  if (rows > 64) panel_step = (panel_step + 3) / 4 * 4;
   const int columns_of_tasks = ceil_div(panels, panel_step);
   int row_step = rows;
   if (rows > 96 && columns_of_tasks < wanted) row_step = 96;

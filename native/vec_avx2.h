@@ -101,23 +101,13 @@ inline vf vsums(const vf* x) { return {sums8(x), sums8(x + 8)}; }
 // int8: activations as int16, weights widened to int16, products of pairs by vpmaddwd.
 struct Q8Dot {
   using Act = int16_t;
-  using Wide = int16_t;
   static constexpr int kRows = 3;     // activation rows in one register tile
   static constexpr int kActBias = 0;  // added to a quantised activation before it is stored
-  static constexpr bool kWidens = true;
   // Panel row stored in each of the 16 places of a block of 4 columns: hadd puts them in order.
   static constexpr int kOrder[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
 
-  static void widen(const int8_t* w, int quads, Wide* out) {
-    for (int i = 0; i < quads * 4; ++i, w += 16, out += 16) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(out), widened(w));
-    }
-  }
   static __m256i widened(const int8_t* w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
-  }
-  static __m256i widened(const Wide* w) {
-    return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
   }
 
   // a + vpmaddwd(w0, x) and b + vpmaddwd(w1, x) with x the four activations at `four`. Written so
@@ -151,8 +141,8 @@ struct Q8Dot {
 
   // dots[r] = for 16 weight rows, the dot product with activation row r over 4*quads columns.
   // With kAhead the memory from `ahead` on is prefetched, a cache line a step.
-  template <int R, bool kAhead, class W>
-  static void dot(const W* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
+  template <int R, bool kAhead>
+  static void dot(const int8_t* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
     __m256i acc[R][4];
     repeat<R>([&](auto r) { repeat<4>([&](auto v) { acc[r][v] = _mm256_setzero_si256(); }); });
     for (int q = 0; q < quads; ++q, w += 64, x += 4) {

@@ -78,16 +78,12 @@ inline vf vsums(const vf* x) {
 // taken off again. All of it is exact in int32.
 struct Q8Dot {
   using Act = uint8_t;
-  using Wide = int8_t;
   static constexpr int kRows = 12;
   static constexpr int kActBias = 128;
-  static constexpr bool kWidens = false;
   static constexpr int kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-  static void widen(const int8_t*, int, Wide*) {}
-
-  template <int R, bool kAhead, class W>
-  static void dot(const W* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
+  template <int R, bool kAhead>
+  static void dot(const int8_t* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
     __m512i acc[R], offset = _mm512_setzero_si512();
     for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_si512();
     const __m512i bias = _mm512_set1_epi8(static_cast<char>(kActBias));

@@ -104,13 +104,9 @@ inline vf vsums(const vf* x) {
 // int8: sdot where the processor has it, else products in int16 (127 * 127 * 2 fits) added in pairs.
 struct Q8Dot {
   using Act = int8_t;
-  using Wide = int8_t;
   static constexpr int kRows = 4;
   static constexpr int kActBias = 0;
-  static constexpr bool kWidens = false;
   static constexpr int kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-  static void widen(const int8_t*, int, Wide*) {}
 
   static int32x4_t add_dots(int32x4_t sum, int8x16_t w, int8x16_t x) {
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -122,8 +118,8 @@ struct Q8Dot {
 #endif
   }
 
-  template <int R, bool kAhead, class W>
-  static void dot(const W* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
+  template <int R, bool kAhead>
+  static void dot(const int8_t* w, int quads, const Act* x, size_t ldx, const char* ahead, vf* dots) {
     int32x4_t acc[R][4];
     repeat<R>([&](auto r) { repeat<4>([&](auto v) { acc[r][v] = vdupq_n_s32(0); }); });
     for (int q = 0; q < quads; ++q, w += 64, x += 4) {

@@ -79,16 +79,12 @@ inline vf vsums(const vf* x) { return lanes([&](int i) { return vsum(x[i]); }); 
 
 struct Q8Dot {
   using Act = int8_t;
-  using Wide = int8_t;
   static constexpr int kRows = 2;
   static constexpr int kActBias = 0;
-  static constexpr bool kWidens = false;
   static constexpr int kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-  static void widen(const int8_t*, int, Wide*) {}
-
-  template <int R, bool kAhead, class W>
-  static void dot(const W* w, int quads, const Act* x, size_t ldx, const char*, vf* dots) {
+  template <int R, bool kAhead>
+  static void dot(const int8_t* w, int quads, const Act* x, size_t ldx, const char*, vf* dots) {
     int32_t acc[R][16] = {};
     for (int q = 0; q < quads; ++q, w += 64, x += 4)
       for (int r = 0; r < R; ++r)
