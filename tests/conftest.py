@@ -15,6 +15,7 @@ os.environ.setdefault("PONDER_DATA", str(Path(__file__).resolve().parents[2] / "
 
 HAS_NATIVE = importlib.util.find_spec("ponder.model.ops._native") is not None
 HAS_DATA = Path(os.environ["PONDER_DATA"]).is_dir()
+collect_ignore = [] if HAS_NATIVE else ["model/test_native.py"]
 DATA_FIXTURE = "folders"
 """The fixture of tests/text that reads PONDER_DATA; whatever uses it needs the data."""
 NO_NATIVE = "ponder: no compiled op set here (no C++ compiler at install); its tests are left out"
