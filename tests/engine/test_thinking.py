@@ -77,8 +77,8 @@ def test_thinking_that_closes_itself_says_so():
     answer = ask(model, thinking_of(budget=20))
     assert answer.end.thinking_end == "self"
     assert answer.end.usage.thinking_tokens == 6
-    tag = Letters().token_bytes(CLOSE).decode()
-    assert ask(model, thinking_of(budget=20), stop=(tag,)).ids == answer.ids
+    tag_and_answer = b"".join(map(Letters().token_bytes, (CLOSE, 7))).decode()
+    assert ask(model, thinking_of(budget=20), stop=(tag_and_answer,)).ids == answer.ids
 
 
 def test_text_that_ends_inside_the_thinking_ended_by_itself():
