@@ -130,3 +130,35 @@ def test_a_response_over_the_limit_is_refused():
     body = sse(*[delta(content="x" * 100)] * 50, delta("stop"))
     with endpoint(body) as (url, _), pytest.raises(NetworkError, match="more than 2000 bytes"):
         list(HttpClient(HttpConfig(url, "m", max_bytes=2000)).stream(ASK))
+
+
+def test_abort_ends_a_stream_that_says_nothing_more():
+    left = threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(sse(delta(content="39")).encode())
+            self.wfile.flush()
+            left.wait(20)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        stream = HttpClient(HttpConfig(url, "m")).stream(ASK)
+        for _ in stream:
+            threading.Timer(0.05, stream.abort).start()
+        (done,) = stream.completions
+        assert (done.finish_reason, done.message.content) == ("abort", "39")
+    finally:
+        left.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

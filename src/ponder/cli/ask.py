@@ -30,7 +30,7 @@ VOTING_TEMPERATURE = 0.7
 
 def run(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder ask`."""
-    is_form = options.json or options.jsonl
+    is_form = bool(options.json or options.jsonl)
     _check_flags(options, is_form)
     question = read_question(options.question)
     screen = Screen(environment.color, quiet=is_form)
@@ -98,6 +98,8 @@ def _stdin() -> str:
 
 def _check_flags(options: argparse.Namespace, is_form: bool) -> None:
     """Refuse flags that contradict each other, before anything is loaded."""
+    if options.json and options.jsonl:
+        raise ConfigError("--json and --jsonl exclude each other.", "Give one of them.")
     if options.logprobs is not None and not is_form:
         raise ConfigError("--logprobs prints nothing by itself.", "Give --json or --jsonl too.")
     if (options.votes or 1) > 1 and options.temperature == 0:

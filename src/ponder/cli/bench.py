@@ -55,7 +55,7 @@ class _NoText:
 
 def run(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder bench`."""
-    screen = Screen(environment.color, quiet=options.json)
+    screen = Screen(environment.color, quiet=bool(options.json))
     warn_without_native(screen)
     threads = options.threads or environment.threads or available_threads()
     work = Work(

@@ -10,6 +10,9 @@ from ponder.cli.screen import Screen
 from ponder.core.environment import Environment
 from ponder.core.errors import EXIT_CODES
 
+MAX_TOKENS = 1024
+"""Most tokens of one answer in `ponder eval`."""
+
 
 def run_train(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder train`: prints the folder it made, or with --dry-run the resolved recipe."""
@@ -17,7 +20,7 @@ def run_train(options: argparse.Namespace, environment: Environment) -> int:
 
     made = main(
         options.recipe,
-        options.set,
+        options.set or (),
         run_dir=options.run_dir,
         resume=options.resume,
         from_step=options.from_step,
@@ -50,7 +53,7 @@ def run_eval(options: argparse.Namespace, environment: Environment) -> int:
             options.family or (),
             band=options.band,
             count=options.count,
-            max_tokens=options.max_tokens,
+            max_tokens=MAX_TOKENS if options.max_tokens is None else options.max_tokens,
             facts=facts,
             done=lambda row: screen.note(f"{row.family}: {row.right} of {row.count} right"),
         )

@@ -41,7 +41,7 @@ def run_ls(options: argparse.Namespace, environment: Environment) -> int:
         count = counted(row["parameters"]) if row["parameters"] else row["problem"]
         print(f"{row['name']:<{width}}  {count:>10}  {sized(row['bytes']):>9}  {row['origin']}")
     partial = environment.models / ".partial"
-    for folder in sorted(partial.iterdir()) if partial.is_dir() else []:
+    for folder in sorted(partial.glob("[!.]*--*")):
         name = "/".join(folder.name.split("--")[:2])
         Screen().note(
             f"unfinished: {name} ({sized(folder_bytes(folder))}); go on: ponder pull {name}"

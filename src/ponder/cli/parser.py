@@ -27,9 +27,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command → the function that runs it, resolved when it is called, and its line of help."""
 
-SHELLS = ("bash", "zsh", "fish")
-WEIGHTS = ("auto", "fp32", "bf16", "int8")
-
 EXIT_HELP = "exit codes:\n" + "\n".join(
     f"  {EXIT_CODES[kind]:<4} {meaning}"
     for kind, meaning in (
@@ -114,6 +111,121 @@ def id_bias(text: str) -> tuple[int, float]:
     return pair
 
 
+Row = tuple[str, str, Any, str]
+"""Name of a flag or of a positional; metavar (`""`: a switch; `+` at its end: may repeat); reader or choices; help."""
+
+MODEL: tuple[Row, ...] = (
+    ("--model", "NAME", str, "nano, a pulled owner/name, or a folder (default: nano)"),
+    (
+        "--weights",
+        "FORMAT",
+        ("auto", "fp32", "bf16", "int8"),
+        "one of auto, fp32, bf16, int8 (default: auto)",
+    ),
+    ("--threads", "N", between(1, 1024), "threads (default: one a core)"),
+)
+THINKING: tuple[Row, ...] = (
+    ("--think", "", True, "think first (default)"),
+    ("--no-think", "", False, "answer without thinking"),
+    ("--budget", "N", between(0), "most tokens of thinking (default: no limit)"),
+    ("--hide-thinking", "", True, "do not print the thinking"),
+)
+SAMPLING: tuple[Row, ...] = (
+    ("--temperature", "X", between(0, 100, float), "0 takes the likeliest token"),
+    ("--top-k", "N", between(0), "keep the N likeliest tokens; 0 keeps all"),
+    ("--top-p", "X", between(0, 1, float), "keep the likeliest tokens that hold X of the mass"),
+    ("--min-p", "X", between(0, 1, float), "drop tokens below X of the likeliest one's mass"),
+    ("--presence-penalty", "X", between(-2, 2, float), "lower tokens seen in the output"),
+    ("--frequency-penalty", "X", between(-2, 2, float), "lower tokens by how often seen"),
+    ("--repetition-penalty", "X", between(0.01, 10, float), "divide scores of tokens seen"),
+    ("--logit-bias", "ID:BIAS+", id_bias, "add BIAS to a token's score; may repeat"),
+    ("--seed", "N", between(0, 2**63 - 1), "seed of the sampling"),
+    ("--max-tokens", "N", between(1), "most tokens of output, thinking included"),
+    ("--stop", "TEXT+", str, "end the answer before TEXT; may repeat"),
+    ("--stop-id", "ID+", between(0), "end the answer at a token; may repeat"),
+    ("--ignore-end-ids", "", True, "go on past the model's end token"),
+)
+SYSTEM: Row = ("--system", "TEXT", str, "system message")
+STATS: Row = ("--stats", "", True, "print token counts and speed")
+JSON: Row = ("--json", "", True, "print one JSON object")
+SAMPLED = "sampling (defaults: the model's generation_config.json)"
+
+OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
+    "ask": {
+        "": (("question", "QUESTION+", str, "the question; - or nothing reads stdin"), SYSTEM),
+        "model": MODEL,
+        "thinking": THINKING,
+        SAMPLED: SAMPLING,
+        "output (the answer goes to stdout, all else to stderr)": (
+            ("--votes", "K", between(1, 64), "sample K answers and show the vote"),
+            ("--logprobs", "K", between(0, 20), "with --json: K alternatives a token"),
+            STATS,
+            JSON,
+            ("--jsonl", "", True, "print events as they come, one a line"),
+        ),
+    },
+    "chat": {
+        "": (SYSTEM, ("--no-history", "", True, "do not keep typed lines"), STATS),
+        "model": MODEL,
+        "thinking": THINKING,
+        SAMPLED: SAMPLING,
+    },
+    "pull": {
+        "": (
+            ("name", "OWNER/NAME", str, "for example Qwen/Qwen3-0.6B"),
+            ("--revision", "REV", str, "branch, tag or commit (default: main)"),
+            JSON,
+        )
+    },
+    "ls": {"": (JSON, ("--names", "", True, "print the names only"))},
+    "show": {"": (("name", "NAME", str, "a model or a folder"), JSON)},
+    "rm": {"": (("name", "OWNER/NAME", str, "a pulled model"), ("--yes", "", True, "do not ask"))},
+    "doctor": {"": (JSON,)},
+    "bench": {
+        "": (("what", "WHAT", ("decode", "prefill", "batch"), "decode, prefill or batch"), JSON),
+        "work": (
+            ("--shape", "NAME", str, "a shape, a model or a folder (default: nano)"),
+            *MODEL[1:],
+            ("--batch", "B", between(1, 512), "sequences (default: 1; batch: 32)"),
+            ("--prompt", "P", between(1), "prompt tokens (default: 32; prefill: 512)"),
+            ("--tokens", "T", between(1), "tokens to decode a sequence (default: 64)"),
+            ("--runs", "R", between(1, 100), "runs, of which the median counts (default: 3)"),
+        ),
+    },
+    "train": {
+        "": (
+            ("recipe", "RECIPE+", str, "TOML files, later ones win"),
+            ("--set", "KEY=VALUE+", str, "override a dotted key, e.g. stage.seed=1; may repeat"),
+            ("--run-dir", "FOLDER", str, "folder of config, metrics, checkpoints and model"),
+            ("--resume", "", True, "go on with the run in --run-dir"),
+            ("--from-step", "N", between(0), "with --resume: from this checkpoint"),
+            ("--dry-run", "", True, "print the resolved recipe and stop"),
+        )
+    },
+    "eval": {
+        "": (JSON, ("--examples", "", True, "print some answers that are wrong")),
+        "model": MODEL,
+        "problems (held-out ones, answered greedily)": (
+            ("--family", "NAME+", str, "a task family; may repeat (default: all)"),
+            ("--band", "BAND", ("S", "R", "O"), "S shown, R rewarded, O other (default: S)"),
+            ("--count", "N", between(1), "problems a family (default: 500)"),
+            ("--max-tokens", "N", between(1), "most tokens of an answer (default: 1024)"),
+        ),
+    },
+    "completion": {"": (("shell", "SHELL", ("bash", "zsh", "fish"), "bash, zsh or fish"),)},
+}
+"""Command → its groups of options; the group without a title stands first."""
+
+DEFAULTS: dict[str, Any] = {
+    "weights": "auto",
+    "revision": "main",
+    "shape": "nano",
+    "runs": 3,
+    "band": "S",
+    "count": 500,
+}
+
+
 def build_parser() -> Parser:
     """The whole command."""
     parser = Parser(
@@ -130,211 +242,36 @@ def build_parser() -> Parser:
     )
     parser.commands = {}
     for name, (_, line) in COMMANDS.items():
-        arguments, fill = _FILLERS[name]
-        parser.commands[name] = sub = commands.add_parser(
+        words = [_shown(row) for row in OPTIONS[name][""] if row[0][:1] != "-"]
+        parser.commands[name] = commands.add_parser(
             name,
             help=line,
             description=line[0].upper() + line[1:] + ".",
-            usage=f"ponder {name} [OPTIONS] {arguments}".rstrip(),
+            usage=" ".join(["ponder", name, "[OPTIONS]", *words]),
             formatter_class=Format,
             allow_abbrev=False,
         )
-        fill(sub)
+        _fill(parser.commands[name], OPTIONS[name])
     return parser
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model", metavar="NAME", help="nano, a pulled owner/name, or a folder (default: nano)"
-    )
-    _speed_options(group.add_argument)
+def _shown(row: Row) -> str:
+    return f"[{row[1][:-1]} ...]" if row[1].endswith("+") else row[1]
 
 
-def _speed_options(add: Callable[..., object]) -> None:
-    add("--weights", choices=WEIGHTS, default="auto", help="format of the weights (default: auto)")
-    add("--threads", type=between(1, 1024), metavar="N", help="threads (default: one a core)")
-
-
-def _thinking_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("thinking")
-    group.add_argument("--think", action="store_true", default=None, help="think first (default)")
-    group.add_argument(
-        "--no-think", dest="think", action="store_false", help="answer without thinking"
-    )
-    group.add_argument(
-        "--budget", type=between(0), metavar="N", help="most tokens of thinking (default: no limit)"
-    )
-    group.add_argument("--hide-thinking", action="store_true", help="do not print the thinking")
-
-
-def _sampling_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "sampling", "Defaults come from the model's generation_config.json."
-    )
-
-    def add(flag: str, reader: Callable[[str], Any], metavar: str, text: str, **more: Any) -> None:
-        group.add_argument(flag, type=reader, metavar=metavar, help=text, **more)
-
-    add("--temperature", between(0, 100, float), "X", "0 takes the likeliest token")
-    add("--top-k", between(0), "N", "keep the N likeliest tokens; 0 keeps all")
-    add("--top-p", between(0, 1, float), "X", "keep the likeliest tokens that hold X of the mass")
-    add("--min-p", between(0, 1, float), "X", "drop tokens below X of the likeliest one's mass")
-    add("--presence-penalty", between(-2, 2, float), "X", "lower tokens seen in the output")
-    add("--frequency-penalty", between(-2, 2, float), "X", "lower tokens by how often seen")
-    add("--repetition-penalty", between(0.01, 10, float), "X", "divide scores of tokens seen")
-    add(
-        "--logit-bias",
-        id_bias,
-        "ID:BIAS",
-        "add BIAS to a token's score; may repeat",
-        action="append",
-    )
-    add("--seed", between(0, 2**63 - 1), "N", "seed of the sampling")
-    add("--max-tokens", between(1), "N", "most tokens of output, thinking included")
-    add("--stop", str, "TEXT", "end the answer before TEXT; may repeat", action="append")
-    add("--stop-id", between(0), "ID", "end the answer at a token; may repeat", action="append")
-    group.add_argument(
-        "--ignore-end-ids",
-        action="store_true",
-        default=None,
-        help="go on past the model's end token",
-    )
-
-
-def _fill_ask(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "question", nargs="*", metavar="QUESTION", help="the question; - or nothing reads stdin"
-    )
-    _model_options(parser)
-    parser.add_argument("--system", metavar="TEXT", help="system message")
-    _thinking_options(parser)
-    _sampling_options(parser)
-    group = parser.add_argument_group("output", "The answer goes to stdout, all else to stderr.")
-    group.add_argument(
-        "--votes", type=between(1, 64), metavar="K", help="sample K answers and show the vote"
-    )
-    group.add_argument(
-        "--logprobs", type=between(0, 20), metavar="K", help="with --json: K alternatives a token"
-    )
-    group.add_argument("--stats", action="store_true", help="print token counts and speed")
-    form = group.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object")
-    form.add_argument("--jsonl", action="store_true", help="print events as they come, one a line")
-
-
-def _fill_chat(parser: argparse.ArgumentParser) -> None:
-    _model_options(parser)
-    parser.add_argument("--system", metavar="TEXT", help="system message")
-    parser.add_argument("--no-history", action="store_true", help="do not keep typed lines")
-    parser.add_argument("--stats", action="store_true", help="print token counts and speed")
-    _thinking_options(parser)
-    _sampling_options(parser)
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _fill_pull(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="OWNER/NAME", help="for example Qwen/Qwen3-0.6B")
-    parser.add_argument("--revision", default="main", metavar="REV", help="branch, tag or commit")
-    _json_option(parser)
-
-
-def _fill_ls(parser: argparse.ArgumentParser) -> None:
-    _json_option(parser)
-    parser.add_argument("--names", action="store_true", help="print the names only")
-
-
-def _fill_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a model or a folder")
-    _json_option(parser)
-
-
-def _fill_rm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="OWNER/NAME", help="a pulled model")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def _fill_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("decode", "prefill", "batch"), help="what to measure")
-    group = parser.add_argument_group("work")
-    group.add_argument(
-        "--shape",
-        default="nano",
-        metavar="NAME",
-        help="a shape, a model or a folder (default: nano)",
-    )
-    _speed_options(group.add_argument)
-    group.add_argument(
-        "--batch", type=between(1, 512), metavar="B", help="sequences (default: 1; batch: 32)"
-    )
-    group.add_argument(
-        "--prompt", type=between(1), metavar="P", help="prompt tokens (default: 32; prefill: 512)"
-    )
-    group.add_argument(
-        "--tokens", type=between(1), metavar="T", help="tokens to decode a sequence (default: 64)"
-    )
-    group.add_argument(
-        "--runs", type=between(1, 100), default=3, metavar="R", help="runs; the median counts"
-    )
-    _json_option(parser)
-
-
-def _fill_train(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("recipe", nargs="*", metavar="RECIPE", help="TOML files, later ones win")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a dotted key, e.g. stage.seed=1; may repeat",
-    )
-    add("--run-dir", metavar="FOLDER", help="folder of config, metrics, checkpoints and model")
-    add("--resume", action="store_true", help="go on with the run in --run-dir")
-    add("--from-step", type=between(0), metavar="N", help="with --resume: from this checkpoint")
-    add("--dry-run", action="store_true", help="print the resolved recipe and stop")
-
-
-def _fill_eval(parser: argparse.ArgumentParser) -> None:
-    _model_options(parser)
-    group = parser.add_argument_group("problems", "Held-out ones, answered greedily.")
-    group.add_argument(
-        "--family", action="append", metavar="NAME", help="a task family; may repeat (default: all)"
-    )
-    group.add_argument(
-        "--band", choices=("S", "R", "O"), default="S", help="shown, rewarded or other (default: S)"
-    )
-    group.add_argument(
-        "--count",
-        type=between(1),
-        default=500,
-        metavar="N",
-        help="problems a family (default: 500)",
-    )
-    group.add_argument(
-        "--max-tokens", type=between(1), default=1024, metavar="N", help="default: 1024"
-    )
-    group.add_argument("--examples", action="store_true", help="print some answers that are wrong")
-    _json_option(parser)
-
-
-def _fill_completion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="your shell")
-
-
-_FILLERS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "ask": ("[QUESTION ...]", _fill_ask),
-    "chat": ("", _fill_chat),
-    "pull": ("OWNER/NAME", _fill_pull),
-    "ls": ("", _fill_ls),
-    "show": ("NAME", _fill_show),
-    "rm": ("OWNER/NAME", _fill_rm),
-    "doctor": ("", _json_option),
-    "bench": ("{decode,prefill,batch}", _fill_bench),
-    "train": ("[RECIPE ...]", _fill_train),
-    "eval": ("", _fill_eval),
-    "completion": ("{bash,zsh,fish}", _fill_completion),
-}
+def _fill(parser: argparse.ArgumentParser, groups: dict[str, tuple[Row, ...]]) -> None:
+    for title, rows in groups.items():
+        add = parser.add_argument_group(title).add_argument if title else parser.add_argument
+        for name, metavar, reader, text in rows:
+            is_flag, repeats = name.startswith("-"), metavar.endswith("+")
+            more: dict[str, Any] = {"help": text}
+            if not metavar:
+                dest = name.removeprefix("--no-") if reader is False else name[2:]
+                more |= {"action": "store_const", "const": reader, "dest": dest.replace("-", "_")}
+            else:
+                more["metavar"] = metavar.removesuffix("+")
+                more["default"] = DEFAULTS.get(name.lstrip("-").replace("-", "_"))
+                more["choices" if isinstance(reader, tuple) else "type"] = reader
+            if repeats:
+                more |= {"action": "append"} if is_flag else {"nargs": "*"}
+            add(name, **more)

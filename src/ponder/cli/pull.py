@@ -7,15 +7,18 @@ the commit they belong to, and the same command takes up where it was cut.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,9 @@ ALLOWED = (".safetensors", ".json", ".txt", ".jinja")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 RECORD = ".ponder.json"
 """Written last into a pulled folder: where it came from and the checksum of every file."""
+COMMIT = re.compile(r"[0-9a-f]{40,64}")
 SPARE_BYTES = 64_000_000
+"""Kept free beside a download."""
 TIMEOUT_S = 60
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
@@ -50,7 +55,8 @@ class _Counted(io.FileIO):
     def __init__(self, path: Path, total: int, screen: Screen) -> None:
         super().__init__(path, "ab")
         self.start = self.done = path.stat().st_size
-        self.total, self.name_shown, self.screen = total, path.stem, screen
+        self.total, self.name_shown = total, path.stem
+        self.is_shown = screen.is_terminal and not screen.quiet
         self.began_s = self.shown_s = time.monotonic()
 
     def restart(self) -> None:
@@ -64,7 +70,7 @@ class _Counted(io.FileIO):
             raise OSError(errno.ENOSPC, "the disk took only part of the data", str(self.name))
         self.done += count
         now_s = time.monotonic()
-        if self.screen.is_terminal and not self.screen.quiet and now_s - self.shown_s > 0.2:
+        if self.is_shown and now_s - self.shown_s > 0.2:
             self.shown_s = now_s
             speed = (self.done - self.start) / (now_s - self.began_s)
             left_s = (self.total - self.done) / speed if speed else 0
@@ -72,10 +78,15 @@ class _Counted(io.FileIO):
             print(f"\r{line}, {sized(speed)}/s, {left_s:.0f} s left ", end="", file=sys.stderr)
         return count
 
+    def close(self) -> None:
+        if self.is_shown and not self.closed:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        super().close()
+
 
 def run(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder pull`."""
-    screen = Screen(environment.color, quiet=options.json)
+    screen = Screen(environment.color, quiet=bool(options.json))
     place = pulled_folder(options.name, environment)
     commit, files = _listing(options.name, options.revision)
     record = _record(place)
@@ -83,17 +94,34 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
         screen.note(f"{options.name} is already here: {place}")
     else:
         staging = environment.models / ".partial" / f"{options.name.replace('/', '--')}--{commit}"
-        _download(options.name, commit, files, staging, screen)
-        _publish(staging, place, {"name": options.name, "commit": commit}, files)
+        with _only_one(staging):
+            _download(options.name, commit, files, staging, screen)
+            _publish(staging, place, {"name": options.name, "commit": commit}, files)
         screen.note(f'{options.name} is in {place}\nTry: ponder ask --model {options.name} "…"')
     if options.json:
         size = sum(file.size for file in files)
-        print(
-            json.dumps(
-                {"name": options.name, "folder": str(place), "commit": commit, "bytes": size}
-            )
-        )
+        facts = {"name": options.name, "folder": str(place), "commit": commit, "bytes": size}
+        print(json.dumps(facts))
     return EXIT_CODES["ok"]
+
+
+@contextlib.contextmanager
+def _only_one(staging: Path) -> Generator[None, None, None]:
+    """Two downloads of one model would write into each other's files; the system ends the lock with the process."""
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    path = staging.with_name(f".{staging.name}.lock")
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(
+                f"Another `ponder pull` of this model is under way ({str(path)!r} is locked).",
+                "Wait for it, or end it.",
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _listing(name: str, revision: str) -> tuple[str, list[HubFile]]:
@@ -123,6 +151,8 @@ def _listing(name: str, revision: str) -> tuple[str, list[HubFile]]:
         ) from None
     except (HTTPError, OSError, ValueError) as error:
         raise _network(f"The hub did not answer for {name!r}", error) from error
+    if not COMMIT.fullmatch(info.sha or ""):
+        raise NetworkError(f"The hub gave no commit of {name!r}.", "Try again later.")
     siblings = list(info.siblings or [])
     names = [file.rfilename for file in siblings]
     files: list[HubFile] = []
@@ -130,7 +160,7 @@ def _listing(name: str, revision: str) -> tuple[str, list[HubFile]]:
         if not PART.fullmatch(file.rfilename) or not file.rfilename.endswith(ALLOWED):
             continue
         checksum = file.lfs.sha256 if file.lfs else file.blob_id
-        if file.size is None or not checksum or not info.sha:
+        if file.size is None or not checksum:
             raise NetworkError(
                 f"The hub gave no size or checksum for {file.rfilename!r} of {name!r}.",
                 "Try again later; Ponder takes no file that it cannot check.",
@@ -149,11 +179,8 @@ def _refuse_unusable(name: str, names: Sequence[str], files: Sequence[HubFile]) 
             f"{name!r} has no *.safetensors file.{why}",
             "Pull a repository, or a revision, with safetensors weights.",
         )
-    for needed in ("config.json",):
-        if needed not in taken:
-            raise ModelFolderError(
-                f"{name!r} has no {needed}.", "Pull a transformers model folder."
-            )
+    if "config.json" not in taken:
+        raise ModelFolderError(f"{name!r} has no config.json.", "Pull a transformers model folder.")
 
 
 def _download(
@@ -208,8 +235,6 @@ def _fetch(name: str, commit: str, file: HubFile, kept: Path, screen: Screen) ->
             if kept.stat().st_size <= start:
                 raise _network(f"The download of {file.name!r} broke off", error) from error
             screen.note(f"{file.name}: the line broke; going on")
-    if screen.is_terminal and not screen.quiet:
-        print("\r\x1b[K", end="", file=sys.stderr)
     found = _checksum(kept, file.is_sha256)
     if found != file.checksum:
         kept.unlink()
@@ -278,6 +303,8 @@ def _publish(staging: Path, place: Path, record: dict[str, Any], files: Sequence
         os.replace(place, old)
     os.replace(staging, place)
     shutil.rmtree(old, ignore_errors=True)
+    for outdated in staging.parent.glob(f"{record['name'].replace('/', '--')}--*"):
+        shutil.rmtree(outdated, ignore_errors=True)
 
 
 def _record(place: Path) -> dict[str, Any]:

@@ -6,13 +6,14 @@ without a finish reason is an error, never a short answer.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-import ssl
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from ponder.core.errors import BusyError, ConfigError, NetworkError, PromptError
 from ponder.core.types import (
@@ -77,17 +78,6 @@ class HttpClient:
         thinking_budget: int | None = None,
     ) -> HttpStream:
         """Raises NetworkError, PromptError (the endpoint refused the request) or BusyError (429)."""
-        body = self._body(messages, sampling, tools, thinking, thinking_budget)
-        return HttpStream(self._send(body), self.config, sampling.n if sampling else 1)
-
-    def _body(
-        self,
-        messages: Sequence[Message],
-        sampling: SamplingParams | None,
-        tools: Sequence[ToolSpec],
-        thinking: bool,
-        thinking_budget: int | None,
-    ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.config.model,
             "messages": [_wire_message(message) for message in messages],
@@ -102,16 +92,20 @@ class HttpClient:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         if thinking_budget is not None:
             body[self.config.budget_field] = thinking_budget
-        return body | dict(self.config.extra)
+        sock, response = self._send(body | dict(self.config.extra))
+        return HttpStream(sock, response, self.config, sampling.n if sampling else 1)
 
-    def _send(self, body: dict[str, Any]) -> _Reply:
-        connection = _connect(self._url, self.config.timeout_s)
+    def _send(self, body: dict[str, Any]) -> tuple[socket.socket, http.client.HTTPResponse]:
+        secure, plain = http.client.HTTPSConnection, http.client.HTTPConnection
+        kind = secure if self._url.scheme == "https" else plain
+        connection = kind(str(self._url.hostname), self._url.port, timeout=self.config.timeout_s)
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         if self.config.api_key is not None:
             headers["Authorization"] = f"Bearer {self.config.api_key}"
         target = self._url.path + (f"?{self._url.query}" if self._url.query else "")
         try:
             connection.request("POST", target, json.dumps(body).encode(), headers)
+            sock = connection.sock  # forgotten by the connection when the server says `close`
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
@@ -120,21 +114,7 @@ class HttpClient:
             text = response.read(MAX_ERROR_BYTES).decode("utf-8", "replace")
             connection.close()
             raise _refused(self.config, response, text)
-        return _Reply(connection, response)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    connection: http.client.HTTPConnection
-    response: http.client.HTTPResponse
-
-
-def _connect(url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
-    host = cast(str, url.hostname)
-    if url.scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, url.port, timeout=timeout_s, context=context)
-    return http.client.HTTPConnection(host, url.port, timeout=timeout_s)
+        return sock, response
 
 
 def _broken(base_url: str, error: Exception) -> NetworkError:
@@ -225,8 +205,14 @@ class _Choice:
 class HttpStream:
     """The deltas of one request; tool calls are given whole, once they are."""
 
-    def __init__(self, reply: _Reply, config: HttpConfig, num_choices: int) -> None:
-        self._reply, self._config = reply, config
+    def __init__(
+        self,
+        sock: socket.socket,
+        response: http.client.HTTPResponse,
+        config: HttpConfig,
+        num_choices: int,
+    ) -> None:
+        self._sock, self._response, self._config = sock, response, config
         self._choices = [_Choice() for _ in range(num_choices)]
         self._usage = Usage()
         self._aborted = False
@@ -239,12 +225,8 @@ class HttpStream:
     def abort(self) -> None:
         """Closes the connection; the server is expected to stop."""
         self._aborted = True
-        sock = self._reply.connection.sock
-        if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def answer_now(self) -> None:
         """Raises ConfigError: the chat protocol has no word for it."""
@@ -260,7 +242,8 @@ class HttpStream:
             if not self._aborted:
                 raise _broken(self._config.base_url, error) from error
         finally:
-            self._reply.connection.close()
+            self._response.close()
+            self._sock.close()
         for index, choice in enumerate(self._choices):
             calls = _calls(choice)
             for call in calls:
@@ -278,7 +261,7 @@ class HttpStream:
     def _events(self) -> Iterator[dict[str, Any]]:
         """The objects of the `data:` lines up to `[DONE]` or the end."""
         total = 0
-        while line := self._reply.response.readline(MAX_LINE_BYTES + 1):
+        while line := self._response.readline(MAX_LINE_BYTES + 1):
             total += len(line)
             if len(line) > MAX_LINE_BYTES or total > self._config.max_bytes:
                 raise ValueError(f"more than {self._config.max_bytes} bytes, or a line too long")
