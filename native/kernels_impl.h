@@ -57,19 +57,19 @@ inline vf vexp(vf x) {
 
 // ---- int8 -------------------------------------------------------------------------------------
 
-// Values of one group to integers in [-127, 127] as floats; returns the scale.
-inline float quantise_group(const float* x, int n, float* q) {
+// Values of one group to integers in [-127, 127], then zeros to a multiple of 16; returns the scale.
+inline float quantise_group(const float* x, int n, int32_t* q) {
   vf top = vset(0.0f);
   for_lanes(n, [&](int i, int m) { top = vmax(top, vabs(vload_upto(x + i, m))); });
   const float scale = vmax_lane(top) / 127.0f;
   if (scale == 0.0f) {
-    std::memset(q, 0, sizeof(float) * static_cast<size_t>(n));
+    std::memset(q, 0, sizeof(int32_t) * kGroup);
     return scale;
   }
   const vf limit = vset(127.0f), divisor = vset(scale);
   for_lanes(n, [&](int i, int m) {
     const vf whole = vrint(vdiv(vload_upto(x + i, m), divisor));
-    vstore_upto(q + i, vmax(vset(-127.0f), vmin(limit, whole)), m);
+    vstore_int(q + i, vmax(vset(-127.0f), vmin(limit, whole)));
   });
   return scale;
 }
@@ -78,14 +78,10 @@ inline void quantise_row(const float* x, int columns, void* row, float* scales) 
   auto* out = static_cast<Q8Dot::Act*>(row);
   for (int k = 0; k < columns; k += kGroup, x += kGroup, out += kGroup) {
     const int n = least(kGroup, columns - k);
-    alignas(64) float q[kGroup];
-    alignas(64) int32_t whole[kGroup] = {};
+    alignas(64) int32_t q[kGroup];
     *scales++ = quantise_group(x, n, q);
-    for_lanes(n, [&](int i, int m) { vstore_int(whole + i, vload_upto(q + i, m)); });
     const int padded = ponder::padded_columns(n);
-    for (int i = 0; i < padded; ++i) {
-      out[i] = static_cast<Q8Dot::Act>(whole[i] + Q8Dot::kActBias);
-    }
+    for (int i = 0; i < padded; ++i) out[i] = static_cast<Q8Dot::Act>(q[i] + Q8Dot::kActBias);
   }
 }
 
@@ -93,15 +89,13 @@ inline void pack_int8(const float* w, int columns, uint8_t* panel) {
   for (int k = 0; k < columns; k += kGroup) {
     const int n = least(kGroup, columns - k), quads = ponder::padded_columns(n) / 4;
     float scales[kPanelRows];
-    std::memset(panel, 0, static_cast<size_t>(quads) * 64);
     for (int place = 0; place < kPanelRows; ++place) {
       const int row = Q8Dot::kOrder[place];
-      float q[kGroup];
+      alignas(64) int32_t q[kGroup];
+      int8_t narrow[kGroup];
       scales[row] = quantise_group(w + static_cast<size_t>(row) * columns + k, n, q);
-      for (int i = 0; i < n; ++i) {
-        panel[(i / 4) * 64 + place * 4 + i % 4] =
-            static_cast<uint8_t>(static_cast<int8_t>(static_cast<int>(q[i])));
-      }
+      for (int i = 0; i < 4 * quads; ++i) narrow[i] = static_cast<int8_t>(q[i]);
+      for (int i = 0; i < quads; ++i) std::memcpy(panel + i * 64 + place * 4, narrow + i * 4, 4);
     }
     panel += quads * 64;
     std::memcpy(panel, scales, sizeof scales);
