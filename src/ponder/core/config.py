@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +84,9 @@ def build_config(config_class: type[T], values: Mapping[str, Any], where: str = 
         if name in values:
             built[name] = _convert(hints[name], values[name], _at(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{_at(where, name)!r} is missing", "give it a value; it has no default")
+            raise ConfigError(
+                f"{_at(where, name)!r} is missing", "give it a value; it has no default"
+            )
     try:
         return config_class(**built)
     except ConfigError as error:
@@ -133,14 +136,23 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+        names = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            Path: "a path",
+        }
         _refuse(where, value, f"allowed is {names.get(hint, hint)}")
     return value
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
     classes = {
-        name: each for each in members if dataclasses.is_dataclass(each) for name in _type_names(each)
+        name: each
+        for each in members
+        if dataclasses.is_dataclass(each)
+        for name in _type_names(each)
     }
     if classes and isinstance(value, Mapping):
         table = cast("Mapping[str, Any]", value)
@@ -187,7 +199,13 @@ def _write_table(table: Mapping[str, Any], where: str, lines: list[str]) -> None
     plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
     if where:
         lines += ["", f"[{where}]"]
-    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()]
+    lines += [
+        f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()
+    ]
     for key, value in table.items():
         if isinstance(value, dict):
-            _write_table(cast("dict[str, Any]", value), _at(where, key), lines)
+            _write_table(cast("dict[str, Any]", value), _at(where, _key(key)), lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -1,9 +1,9 @@
 """runs/folder: what a run leaves behind, written so that a kill at any moment loses only the unfinished piece.
 
-    config.toml           the resolved config, written once
-    metrics.jsonl         one object a line
-    samples.jsonl         texts for people to read
-    checkpoints/NNNNNNNN  complete, or not there: written beside, then renamed
+config.toml           the resolved config, written once
+metrics.jsonl         one object a line
+samples.jsonl         texts for people to read
+checkpoints/NNNNNNNN  complete, or not there: written beside, then renamed
 """
 
 from __future__ import annotations
@@ -111,14 +111,29 @@ class RunFolder:
         found = (self.path / "checkpoints").glob("[0-9]*")
         return sorted(path for path in found if path.is_dir())
 
-    def latest_checkpoint(self) -> Path:
-        """The newest complete checkpoint. Raises StorageError when there is none."""
+    def checkpoint(self, step: int | None = None) -> Path:
+        """The newest complete checkpoint, or that of `step`. Raises StorageError when there is none."""
         found = self.checkpoints()
         if not found:
             raise StorageError(
-                f"{str(self.path)!r} holds no complete checkpoint", "start the run anew in another folder"
+                f"{str(self.path)!r} holds no complete checkpoint", "start anew in another folder"
             )
-        return found[-1]
+        if step is None:
+            return found[-1]
+        steps = [int(path.name) for path in found]
+        if step not in steps:
+            raise StorageError(
+                f"{str(self.path)!r} holds no checkpoint of step {step}",
+                f"there are those of {', '.join(map(str, steps))}",
+            )
+        return found[steps.index(step)]
+
+    def save_config(self, config_text: str) -> None:
+        """Replace config.toml: a resumed run may have a longer schedule."""
+        try:
+            write_atomically(self.path / "config.toml", config_text)
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

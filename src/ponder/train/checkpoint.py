@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from ponder.core.errors import StorageError
 from ponder.model.config import ModelConfig
+from ponder.model.safetensors import SafetensorsFile, write_safetensors
 from ponder.model.save import save_folder
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
@@ -34,19 +36,38 @@ class Progress:
     """Steps that decay was planned for."""
 
 
+WEIGHTS, MOMENTS, PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
+"""Files of a checkpoint."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Tensors of fp32 as a safetensors file."""
+    with path.open("wb") as file:
+        write_safetensors(file, {name: tensor.detach().numpy() for name, tensor in tensors.items()})
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, copied."""
+    file = SafetensorsFile(path)
+    return {name: torch.from_numpy(np.array(file.tensor(name))) for name in file.entries}
+
+
 def save_state(folder: Path, network: Network, optimizer: Optimizer, progress: Progress) -> None:
     """Writes weights, optimizer state and progress into an empty folder."""
-    save_file(network.state_dict(), folder / "weights.safetensors")
-    save_file(optimizer.state, folder / "optimizer.safetensors")
+    save_tensors(folder / WEIGHTS, network.state_dict())
+    save_tensors(folder / MOMENTS, optimizer.state)
     state = asdict(progress) | {"optimizer_steps": optimizer.steps}
-    (folder / "progress.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    (folder / PROGRESS).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def load_state(folder: Path, network: Network, optimizer: Optimizer) -> Progress:
     """Puts a checkpoint back in place. Raises StorageError when it does not fit the recipe's model."""
-    weights = load_file(folder / "weights.safetensors")
-    moments = load_file(folder / "optimizer.safetensors")
-    for name, held, found in (("weights", network.state_dict(), weights), ("optimizer", optimizer.state, moments)):
+    weights = load_tensors(folder / WEIGHTS)
+    moments = load_tensors(folder / MOMENTS)
+    for name, held, found in (
+        ("weights", network.state_dict(), weights),
+        ("optimizer", optimizer.state, moments),
+    ):
         if {n: t.shape for n, t in held.items()} != {n: t.shape for n, t in found.items()}:
             raise StorageError(
                 f"the {name} of checkpoint {str(folder)!r} are of another shape than the recipe's",
@@ -55,7 +76,7 @@ def load_state(folder: Path, network: Network, optimizer: Optimizer) -> Progress
     network.load_state_dict(weights)
     for name, tensor in optimizer.state.items():
         tensor.copy_(moments[name])
-    state = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    state = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     optimizer.steps = state.pop("optimizer_steps")
     return Progress(**state)
 
@@ -63,10 +84,13 @@ def load_state(folder: Path, network: Network, optimizer: Optimizer) -> Progress
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def export_folder(folder: Path, config: ModelConfig, weights: dict[str, torch.Tensor], tokenizer: Path) -> None:
+def export_folder(
+    folder: Path, config: ModelConfig, weights: dict[str, torch.Tensor], tokenizer: Path
+) -> None:
     """A Hugging Face folder in bfloat16 that Ponder and transformers load."""
     tensors = {
-        name: tensor.detach().to(torch.bfloat16).view(torch.uint16).numpy() for name, tensor in weights.items()
+        name: tensor.detach().to(torch.bfloat16).view(torch.uint16).numpy()
+        for name, tensor in weights.items()
     }
     extra = {name: (tokenizer / name).read_bytes() for name in TOKENIZER_FILES}
     save_folder(folder, config, tensors, extra)

@@ -40,12 +40,13 @@ class ScheduleConfig:
     """Seconds of training in all, resumed ones counted together; the decay's steps are planned, and written into the
     checkpoint, when it begins."""
     decay_share: float = 0.25
-    """Last part of the run in which the factor falls; the checkpoint before it is kept, so that a run can be extended."""
+    """Last part of the run in which the factor falls; the checkpoint before it is kept, to extend the run."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.stop_after_s is None):
             raise ConfigError(
-                f"steps is {self.steps} and stop_after_s is {self.stop_after_s}", "give exactly one of them"
+                f"steps is {self.steps} and stop_after_s is {self.stop_after_s}",
+                "give exactly one of them",
             )
         if not 0 <= self.decay_share <= 1:
             raise ConfigError(f"decay_share is {self.decay_share}", "allowed is 0 to 1")
@@ -94,7 +95,9 @@ class ModelRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        given, wanted = ("shape", "start_from") if self.type == "pretrain" else ("start_from", "shape")
+        given, wanted = (
+            ("shape", "start_from") if self.type == "pretrain" else ("start_from", "shape")
+        )
         if getattr(self, given) is None or getattr(self, wanted) is not None:
             raise ConfigError(
                 f"{given!r} is {getattr(self, given)} and {wanted!r} is {getattr(self, wanted)}",

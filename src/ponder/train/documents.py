@@ -32,9 +32,13 @@ class DocumentsConfig:
     def __post_init__(self) -> None:
         for name in self.mixture:
             if name not in FAMILIES:
-                raise ConfigError(f"unknown task family {name!r}", f"allowed are {', '.join(FAMILIES)}")
+                raise ConfigError(
+                    f"unknown task family {name!r}", f"allowed are {', '.join(FAMILIES)}"
+                )
         if not sum(self.mixture.values()) > 0 or min(self.mixture.values()) < 0:
-            raise ConfigError(f"mixture is {dict(self.mixture)}", "allowed are shares ≥ 0, one above 0")
+            raise ConfigError(
+                f"mixture is {dict(self.mixture)}", "allowed are shares ≥ 0, one above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,9 @@ class DocumentStream:
     def texts(self, count: int) -> Iterator[str]:
         """Plain texts of the first `count` documents, for training a tokenizer."""
         for index in range(count):
-            question, thinking, answer = self._draw(random.Random(f"{self._seed}/{index}"), 4 * index)
+            question, thinking, answer = self._draw(
+                random.Random(f"{self._seed}/{index}"), 4 * index
+            )
             yield "\n".join(("user", question, "assistant", thinking, answer))
 
 

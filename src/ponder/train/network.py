@@ -44,9 +44,11 @@ class Network(nn.Module):
         get = self._tensors.get
 
         def linear(*names: str) -> TorchLinear:
-            matrix = torch.cat([self._tensors[f"{prefix}{name}.weight"] for name in names])
-            biases = [b for name in names if (b := get(f"{prefix}{name}.bias")) is not None]
-            return TorchLinear(matrix, torch.cat(biases) if biases else None)
+            parts: list[Tensor] = [self._tensors[f"{prefix}{name}.weight"] for name in names]
+            biases: list[Tensor] = [
+                b for name in names if (b := get(f"{prefix}{name}.bias")) is not None
+            ]
+            return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None)
 
         attention = "self_attn."
         return LayerWeights(

@@ -1,11 +1,12 @@
 """train/optimizer: Muon for the matrices inside the blocks, AdamW for the rest; one state, flat tensors by name.
 
-Muon (Jordan 2024): momentum, then the nearest orthogonal matrix instead of the matrix itself, by Newton–Schulz iteration.
+Muon (Jordan 2024): momentum, then the nearest orthogonal matrix in place of the matrix, by Newton–Schulz steps.
 Limit: momentum and moments are fp32, on the parameters' device.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -45,14 +46,16 @@ class Optimizer:
     def step(self, factor: float) -> float:
         """One update with step sizes times `factor`; the gradient's norm before clipping. Gradients are cleared."""
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-        torch._foreach_mul_(gradients, float(torch.clamp(self.config.clip_norm / (norm + 1e-6), max=1.0)))
+        norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+        if norm > self.config.clip_norm:
+            for gradient in gradients:
+                gradient.mul_(self.config.clip_norm / norm)
         self.steps += 1
         self._step_matrices(factor)
         self._step_others(factor)
         for parameter in self._parameters.values():
             parameter.grad = None
-        return float(norm)
+        return norm
 
     def _step_matrices(self, factor: float) -> None:
         config = self.config
@@ -68,10 +71,12 @@ class Optimizer:
                 updates.append(gradient.lerp(momentum, config.momentum))
             rate = config.muon_lr * factor
             scale = rate * max(1.0, rows / columns) ** 0.5
-            stacks = torch.stack(updates).split(max(1, len(names) // 2))
-            ready = torch.cat(list(self._run_all(orthogonalised, stacks)))
+            stacked, half = torch.stack(updates), (len(names) + 1) // 2
+            ready = torch.cat(list(self._run_all(orthogonalised, (stacked[:half], stacked[half:]))))
             for name, update in zip(names, ready, strict=True):
-                self._parameters[name].mul_(1 - rate * config.weight_decay).sub_(update, alpha=scale)
+                self._parameters[name].mul_(1 - rate * config.weight_decay).sub_(
+                    update, alpha=scale
+                )
 
     def _step_others(self, factor: float) -> None:
         config, rate = self.config, self.config.adam_lr * factor
@@ -81,7 +86,9 @@ class Optimizer:
             assert parameter.grad is not None, name
             mean, square = self.state["mean." + name], self.state["square." + name]
             mean.lerp_(parameter.grad, 1 - config.beta1)
-            square.mul_(config.beta2).addcmul_(parameter.grad, parameter.grad, value=1 - config.beta2)
+            square.mul_(config.beta2).addcmul_(
+                parameter.grad, parameter.grad, value=1 - config.beta2
+            )
             if parameter.ndim == 2:
                 parameter.mul_(1 - rate * config.weight_decay)
             denominator = (square / bias2).sqrt_().add_(1e-8)
@@ -93,9 +100,9 @@ def orthogonalised(matrices_NAB: Tensor, iterations: int = 5) -> Tensor:
     """Each matrix with its singular values brought near 1, its singular vectors kept."""
     a, b, c = _QUINTIC
     tall = matrices_NAB.shape[1] > matrices_NAB.shape[2]
-    x = matrices_NAB.mT if tall else matrices_NAB
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    x: Tensor = matrices_NAB.mT if tall else matrices_NAB
+    x = x / (x.square().sum((1, 2), keepdim=True).sqrt() + 1e-7)
     for _ in range(iterations):
-        gram = x @ x.mT
+        gram: Tensor = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.mT if tall else x

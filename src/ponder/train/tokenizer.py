@@ -1,20 +1,23 @@
 """train/tokenizer: trains a byte-level BPE tokenizer on documents and writes its files. Needs no torch.
 
-A digit or an operator is a token of its own (a space may stand before an operator), letters merge only inside a word with
-the space before it, and nothing merges across a newline: numbers then look the same wherever they stand.
+A digit or an operator is a token of its own (a space may stand before an operator), letters merge only inside a word
+with the space before it, and nothing merges across a newline: numbers then look the same wherever they stand.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from ponder.core.errors import ConfigError
 from ponder.runs.folder import write_atomically
+from ponder.train.config import Recipe, TokenizerRecipe
+from ponder.train.documents import DocumentStream
 
 CUTS = r"\n| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]|\s"
 """Each match is cut off before merging starts."""
@@ -99,3 +102,23 @@ def save_tokenizer(backend: tokenizers.Tokenizer, folder: Path, max_positions: i
     write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
     write_atomically(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
     write_atomically(folder / "chat_template.jinja", CHAT_TEMPLATE)
+
+
+def run(
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Callable[[str], None],
+) -> Path:
+    """The tokenizer stage; its folder. It takes seconds, so there is nothing to resume."""
+    stage = recipe.stage
+    assert isinstance(stage, TokenizerRecipe), stage
+    if resume:
+        raise ConfigError("a tokenizer cannot be resumed", "run its recipe again without --resume")
+    stream = DocumentStream(stage.documents, None, stage.seed)
+    backend = train_tokenizer(stream.texts(stage.count), stage.vocab_size)
+    save_tokenizer(backend, stage.output, stage.max_positions)
+    size = backend.get_vocab_size()
+    say(f"tokenizer: {size} tokens from {stage.count} documents in {stage.output}")
+    return stage.output

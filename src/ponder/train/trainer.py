@@ -1,4 +1,4 @@
-"""train/trainer: one trainer for pre-training and fine-tuning: documents → loss → gradients → optimizer → run folder."""
+"""train/trainer: pre-training and fine-tuning: documents → loss → gradients → optimizer → run folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from ponder.core.errors import BackendError
 from ponder.model.config import ModelConfig
@@ -48,14 +49,24 @@ class Trainer:
         self._parameters = dict(self.network.named_parameters())
         self._pool = ThreadPoolExecutor(recipe.threads, initializer=_settle_thread)
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._pool.map)
-        self.stream = DocumentStream(recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed)
+        self.stream = DocumentStream(
+            recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed
+        )
         self.progress = Progress()
         self._recent_s: deque[float] = deque(maxlen=100)
         self._report = report
 
-    def resume(self) -> None:
-        """Go back to the newest complete checkpoint of the run."""
-        self.progress = load_state(self.run.latest_checkpoint(), self.network, self.optimizer)
+    def resume(self, from_step: int | None = None) -> None:
+        """Go back to the run's newest complete checkpoint, or to that of `from_step`.
+
+        A finished run whose schedule now asks for more goes on at full step size. Raises StorageError.
+        """
+        checkpoint = self.run.checkpoint(from_step)
+        self.progress = load_state(checkpoint, self.network, self.optimizer)
+        if is_finished(self.recipe.schedule, self.progress) and is_extended(
+            self.recipe.schedule, self.progress
+        ):
+            self.progress.decay_from, self.progress.decay_steps = None, 0
         self.run.rewind_metrics(self.progress.step)
 
     def train(self, max_steps: int | None = None) -> None:
@@ -82,13 +93,19 @@ class Trainer:
 
     def _is_checkpoint_due(self, since_s: float) -> bool:
         every = self.recipe.checkpoint_steps
-        return self.progress.step % every == 0 if every is not None else since_s > self.recipe.checkpoint_s
+        return (
+            self.progress.step % every == 0
+            if every is not None
+            else since_s > self.recipe.checkpoint_s
+        )
 
     def _begin_decay(self) -> None:
         self.save(keep=True)
         step_s = sum(self._recent_s) / max(1, len(self._recent_s))
         plan_decay(self.recipe.schedule, self.progress, step_s)
-        self.run.log({"step": self.progress.step, "event": "decay", "steps": self.progress.decay_steps})
+        self.run.log(
+            {"step": self.progress.step, "event": "decay", "steps": self.progress.decay_steps}
+        )
 
     def save(self, keep: bool = False) -> Path:
         """Write a checkpoint of this moment."""
@@ -131,14 +148,17 @@ class Trainer:
         Micro-batches run side by side, one thread each, and are added in their own order: the bits of the sum do not
         depend on the number of threads, and a thread that loses its core holds up nobody.
         """
-        parts = list(self._pool.map(lambda batch: self._gradient(batch, total_weight), batches))
+        share = partial(self._gradient, total_weight=total_weight)
+        parts = list(self._pool.map(share, batches))
         for index, parameter in enumerate(self._parameters.values()):
             parameter.grad = parts[0][1][index]
             for _, gradients in parts[1:]:
                 parameter.grad.add_(gradients[index])
         return sum(loss for loss, _ in parts)
 
-    def _gradient(self, batch: Packed, total_weight: float) -> tuple[float, tuple[torch.Tensor, ...]]:
+    def _gradient(
+        self, batch: Packed, total_weight: float
+    ) -> tuple[float, tuple[torch.Tensor, ...]]:
         """This micro-batch's share of the loss and of its gradient."""
         weights_T = torch.tensor(batch.weights_T)
         rows_N = weights_T.nonzero()[:, 0]
@@ -149,7 +169,9 @@ class Trainer:
             PackedView(torch.from_numpy(starts)),
             rows_N,
         )
-        losses_N = F.cross_entropy(logits_NV, torch.tensor(batch.targets_T)[rows_N], reduction="none")
+        losses_N = functional.cross_entropy(
+            logits_NV, torch.tensor(batch.targets_T)[rows_N], reduction="none"
+        )
         loss = (losses_N * weights_T[rows_N]).sum() / total_weight
         return float(loss.detach()), torch.autograd.grad(loss, tuple(self._parameters.values()))
 
@@ -165,6 +187,14 @@ def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:
     if progress.decay_from is not None:
         return progress.step >= progress.decay_from + progress.decay_steps
     return schedule.steps is not None and progress.step >= schedule.steps
+
+
+def is_extended(schedule: ScheduleConfig, progress: Progress) -> bool:
+    """True when the schedule leaves steps or seconds after this moment, whatever decay was planned before."""
+    if schedule.steps is not None:
+        return progress.step < schedule.steps
+    assert schedule.stop_after_s is not None, schedule
+    return progress.elapsed_s < 0.98 * schedule.stop_after_s
 
 
 def begins_decay(schedule: ScheduleConfig, progress: Progress) -> bool:
@@ -195,5 +225,3 @@ def factor_at(schedule: ScheduleConfig, progress: Progress) -> float:
         return warm
     left = progress.decay_from + progress.decay_steps - progress.step
     return min(warm, left / max(1, progress.decay_steps))
-
-

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig
@@ -56,10 +57,10 @@ class TorchOps:
         return torch.from_numpy(np.array(float32_of(stored)))
 
     def embed(self, embedding: Tensor, tokens_T: Tensor) -> Tensor:
-        return F.embedding(tokens_T, embedding)
+        return functional.embedding(tokens_T, embedding)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+        return functional.rms_norm(x, (x.shape[-1],), weight, eps)
 
     def add_norm(
         self, x_TD: Tensor, delta_TD: Tensor | None, weight: Tensor, eps: float
@@ -68,7 +69,7 @@ class TorchOps:
         return total_TD, self.rms_norm(total_TD, weight, eps)
 
     def linear(self, x_TK: Tensor, weight: TorchLinear) -> Tensor:
-        return F.linear(x_TK, weight.matrix, weight.bias)
+        return functional.linear(x_TK, weight.matrix, weight.bias)
 
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         cos_TR, sin_TR = table.rows(positions_T.numpy())
@@ -76,36 +77,41 @@ class TorchOps:
 
     def rope(self, x_THC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         cos_T1R, sin_T1R = rotation[0].unsqueeze(1), rotation[1].unsqueeze(1)
-        a, b = x_THC.chunk(2, -1)
+        half = x_THC.shape[-1] // 2
+        a, b = x_THC[..., :half], x_THC[..., half:]
         return torch.cat([a * cos_T1R - b * sin_T1R, b * cos_T1R + a * sin_T1R], -1)
 
     def attend(
         self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, scale: float
     ) -> Tensor:
         if not isinstance(view, PackedView):
-            raise ConfigError("a paged view in the torch op set", "load the model with ops='native'")
+            raise ConfigError(
+                "a paged view in the torch op set", "load the model with ops='native'"
+            )
         heads, kv_heads = q_THC.shape[1], k_TKC.shape[1]
         joined = torch.cat([q_THC, k_TKC, v_TKC], 1)
         outputs: list[Tensor] = []
         for block in _blocks(tuple(view.starts_S1.tolist())):
             rows = joined[block.first : block.last]
-            padded = _Rearrange.apply(rows, block.padded, block.real, block.empty)
-            padded = padded.view(block.count, -1, heads + 2 * kv_heads, rows.shape[2]).transpose(1, 2)
-            q, k, v = padded.split([heads, kv_heads, kv_heads], 1)
+            placed = cast(Tensor, _Rearrange.apply(rows, block.padded, block.real, block.empty))
+            shape = (block.sequences, -1, heads + 2 * kv_heads, rows.shape[2])
+            padded = placed.view(shape).transpose(1, 2)
+            q, k, v = padded[:, :heads], padded[:, heads:-kv_heads], padded[:, -kv_heads:]
             if heads != kv_heads:
                 k = k.repeat_interleave(heads // kv_heads, 1)
                 v = v.repeat_interleave(heads // kv_heads, 1)
-            o = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+            o = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
             o = o.transpose(1, 2).reshape(-1, heads, rows.shape[2])
-            outputs.append(_Rearrange.apply(o, block.real, block.padded, block.empty))
+            o = cast(Tensor, _Rearrange.apply(o, block.real, block.padded, block.empty))
+            outputs.append(o)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
-        gate, up = gate_up_T2F.chunk(2, -1)
-        return F.silu(gate) * up
+        half = gate_up_T2F.shape[-1] // 2
+        return functional.silu(gate_up_T2F[..., :half]) * gate_up_T2F[..., half:]
 
     def log_softmax(self, logits_NV: Tensor) -> Tensor:
-        return F.log_softmax(logits_NV, -1)
+        return functional.log_softmax(logits_NV, -1)
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         raise ConfigError("a paged cache in the torch op set", "load the model with ops='native'")
@@ -122,7 +128,7 @@ class _Block(NamedTuple):
 
     first: int
     last: int
-    count: int
+    sequences: int
     padded: Tensor
     """For each padded place the row that fills it; 0 where there is none."""
     real: Tensor
@@ -151,7 +157,7 @@ def _blocks(starts: tuple[int, ...]) -> tuple[_Block, ...]:
 def _block(starts: tuple[int, ...], longest: int) -> _Block:
     first, last, count = starts[0], starts[-1], len(starts) - 1
     real = np.concatenate(
-        [np.arange(b - a) + i * longest for i, (a, b) in enumerate(zip(starts, starts[1:], strict=False))]
+        [np.arange(b - a) + i * longest for i, (a, b) in enumerate(pairwise(starts))]
     )
     padded = np.zeros(count * longest, np.int64)
     padded[real] = np.arange(last - first)

@@ -1,0 +1,73 @@
+"""train/entry: what `ponder train` calls: recipes in, a finished folder out. Loads torch only when needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ponder.core.config import config_toml, read_config
+from ponder.core.errors import ConfigError
+from ponder.runs import RunFolder
+from ponder.train.config import Recipe
+
+Say = Callable[[str], None]
+
+STAGES: dict[str, str] = {
+    "tokenizer": "ponder.train.tokenizer:run",
+    "pretrain": "ponder.train.stages:run",
+    "sft": "ponder.train.stages:run",
+}
+"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say)."""
+
+
+def main(
+    recipe_paths: Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    from_step: int | None = None,
+    dry_run: bool = False,
+    say: Say = print,
+) -> Path | None:
+    """Runs one recipe to its end; the folder it made, or None for a dry run, which says the resolved recipe.
+
+    `resume` goes on from the run's newest checkpoint, or from that of `from_step`; without recipe paths it takes the
+    run's own config. Raises ConfigError, ModelFolderError or StorageError before anything is trained, BackendError when
+    the loss is not a number.
+    """
+    if resume and run_dir is not None and not recipe_paths:
+        recipe_paths = [RunFolder.open(run_dir).path / "config.toml"]
+    if not recipe_paths:
+        raise ConfigError("no recipe", "name a TOML file, for example recipes/nano/pretrain.toml")
+    if from_step is not None and not resume:
+        raise ConfigError(f"from step {from_step} without resuming", "add --resume")
+    recipe = read_recipe(recipe_paths, overrides)
+    if dry_run:
+        say(config_toml(recipe))
+        return None
+    run = cast("Callable[..., Path]", _resolve(recipe.stage.type))
+    return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)
+
+
+def read_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe of TOML files, later over earlier, then overrides such as `stage.seed=1`. Raises ConfigError.
+
+    Paths inside a file are relative to the folder the command runs in.
+    """
+    return read_config(Recipe, paths, overrides)
+
+
+def _resolve(stage: str) -> Any:
+    module, function = STAGES[stage].split(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ConfigError(
+            "training needs torch, which is not installed",
+            "install it with: pip install 'ponder[train]'",
+        ) from error
