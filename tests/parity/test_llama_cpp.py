@@ -61,6 +61,6 @@ def test_logits_and_greedy_tokens_equal_llama_cpp(llama, question: str) -> None:
     hidden = model.forward(tokens, np.arange(len(ids), dtype=np.int32), view)
     ours = model.ops.to_numpy(model.logits(hidden))
 
-    assert np.abs(ours - theirs).max() <= 1e-3, f"largest difference {np.abs(ours - theirs).max()}"
+    assert np.abs(ours - theirs).max() <= 5e-4, f"largest difference {np.abs(ours - theirs).max()}"
     greedy = ours[len(prompt) - 1 : -1].argmax(axis=1).tolist()
     assert greedy == ids[len(prompt) :], f"Ponder's greedy tokens differ on {question!r}"
