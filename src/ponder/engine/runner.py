@@ -84,11 +84,11 @@ class Runner:
 
 
 def _positions(starts_S1: I32, lengths_S: I32) -> I32:
-    counts_S = np.diff(starts_S1)
-    if len(counts_S) == starts_S1[-1]:
+    num_tokens = int(starts_S1[-1])
+    if num_tokens == len(lengths_S):
         return lengths_S
-    offsets_T = np.arange(starts_S1[-1], dtype=np.int32)
-    return offsets_T + np.repeat(lengths_S - starts_S1[:-1], counts_S)
+    firsts_S = lengths_S - starts_S1[:-1]
+    return np.arange(num_tokens, dtype=np.int32) + np.repeat(firsts_S, np.diff(starts_S1))
 
 
 def _page_table(slices: Sequence[Slice]) -> I32:

@@ -180,6 +180,9 @@ def _likeliest(values_V: F32, count: int) -> I64:
     if count >= size:
         return np.arange(size)
     least = np.partition(values_V, size - count)[size - count]
+    ids = np.flatnonzero(values_V >= least)
+    if ids.size == count:
+        return ids
     above = np.flatnonzero(values_V > least)
     level = np.flatnonzero(values_V == least)[: count - above.size]
     return np.sort(np.concatenate((above, level)))
@@ -194,9 +197,12 @@ def _nucleus(logits_V: F32, ids_M: I64 | None, top_p: float) -> I64:
     values_M = logits_V if ids_M is None else logits_V[ids_M]
     weights_M = np.exp(values_M - values_M.max())
     total = float(weights_M.sum(dtype=np.float64))
-    least = (1 - top_p) * total / values_M.size
-    near = np.flatnonzero(weights_M >= np.float32(least * 0.999))
-    order = near[np.argsort(-values_M[near], kind="stable")]
+    if weights_M.size > 4 * BLOCK:
+        least = np.float32((1 - top_p) * total / weights_M.size * 0.999)
+        near = np.flatnonzero(weights_M >= least)
+        order = near[np.argsort(-values_M[near], kind="stable")]
+    else:
+        order = np.argsort(-values_M, kind="stable")
     sums = weights_M[order].cumsum(dtype=np.float64)
     length = int(sums.searchsorted(top_p * total)) + 1
     kept = np.sort(order[:length])
