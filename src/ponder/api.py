@@ -6,6 +6,7 @@ with ponder.load("nano") as model:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,8 @@ class LoadedModel:
                 "its files do not belong together; fetch the model folder again",
             )
         self.worker = EngineWorker(Engine(model, self.tokenizer, engine))
+        # Closed at exit too: a thread inside native code would outlive what it uses.
+        self._end = weakref.finalize(self, self.worker.close)
         self.client = LocalClient(self.worker, self.template, self.sampling)
 
     def ask(
@@ -122,7 +125,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """End the engine's thread; safe to call twice."""
-        self.worker.close()
+        self._end()
 
     def __enter__(self) -> LoadedModel:
         return self

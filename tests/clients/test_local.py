@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from toy_folder import END_ID, write_toy
 
 import ponder
+from ponder.api import recommended_sampling
 from ponder.clients.local import LocalClient
 from ponder.core.errors import BackendError, ConfigError, ModelFolderError, PromptError
 from ponder.core.types import (
@@ -142,9 +145,15 @@ def test_load_ask_stream_chat_score(toy: Path) -> None:
         ponder.load("nowhere")
 
 
-def test_recommended_sampling_comes_from_the_folder(toy: Path, tmp_path: Path) -> None:
-    from ponder.api import recommended_sampling
+def test_a_model_that_nobody_closed_ends_quietly(toy: Path) -> None:
+    program = f"import ponder; m = ponder.load({str(toy)!r}); print(m.ask('hi', max_tokens=5).seed)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
+
+def test_recommended_sampling_comes_from_the_folder(toy: Path, tmp_path: Path) -> None:
     assert recommended_sampling(tmp_path) == SamplingParams()
     file = tmp_path / "generation_config.json"
     file.write_text('{"do_sample": true, "temperature": 0.6, "top_k": 40, "top_p": 0.95}')

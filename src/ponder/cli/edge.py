@@ -14,7 +14,7 @@ from typing import TextIO
 from ponder import __version__
 from ponder.cli.parser import COMMANDS, build_parser
 from ponder.core.environment import read_environment
-from ponder.core.errors import EXIT_CODES, PonderError, UserError
+from ponder.core.errors import EXIT_CODES, ModelError, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _say(error.problem, error.advice)
         return error.exit_code
-    except PonderError as error:
-        _say(str(error), "This is a fault of Ponder or of the model, not of your input.")
+    except ModelError as error:
+        _say(str(error), "The model broke its contract; ask again, or take another model.")
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_CODES["interrupted"]
