@@ -29,7 +29,7 @@ NEW_TOKENS = 96
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201 - a class of the peer
+def llama(tmp_path_factory: pytest.TempPathFactory):
     from gguf_writer import write_gguf
     from llama_cpp import Llama
 
