@@ -320,12 +320,16 @@ struct Chunk {
 };
 
 inline void locate(const ponder::Slots& s, int first, int n, Chunk* chunk) {
-  for (int j = 0; j < n; ++j) {
-    const int slot = first + j;
-    const size_t page = static_cast<size_t>(s.pages[slot / s.page_len]) * s.page_stride;
-    const auto place = static_cast<size_t>(slot % s.page_len);
-    chunk->keys[j] = s.keys + page + place * s.key_stride;
-    chunk->values[j] = s.values + page + place * s.value_stride;
+  for (int j = 0; j < n;) {
+    const int page = (first + j) / s.page_len, place = (first + j) % s.page_len;
+    const size_t at = static_cast<size_t>(s.pages[page]) * s.page_stride;
+    const float* key = s.keys + at + static_cast<size_t>(place) * s.key_stride;
+    const float* value = s.values + at + static_cast<size_t>(place) * s.value_stride;
+    const int end = j + least(n - j, s.page_len - place);
+    for (; j < end; ++j, key += s.key_stride, value += s.value_stride) {
+      chunk->keys[j] = key;
+      chunk->values[j] = value;
+    }
   }
 }
 
