@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import replace
 
 from ponder.core.errors import BackendError, ConfigError
@@ -86,7 +86,7 @@ class Engine:
             request = replace(request, request_id=f"request-{self._num_requests}")
         params = request.sampling
         room = self.context_len - len(request.prompt_ids)
-        seed = secrets.randbits(53) if params.seed is None else params.seed
+        seed = int.from_bytes(os.urandom(6), "little") if params.seed is None else params.seed
         choices: list[Choice] = []
         for index in range(params.n):
             self._order += 1
@@ -135,6 +135,9 @@ class Engine:
     def step(self) -> list[TokenEvent]:
         """Run one batch and return what it gave, each choice's events in order. Empty work when idle."""
         slices = self._scheduler.plan()
+        assert bool(self._choices) == bool(slices) and all(each.count for each in slices), (
+            f"{len(self._choices)} requests are alive, planned are {[s.count for s in slices]} ids"
+        )
         if slices:
             logits_NV = self._runner.run(slices)
             sampled = sample_slices(slices, logits_NV)
