@@ -63,12 +63,15 @@ def test_old_checkpoints_go_and_kept_ones_stay(tmp_path):
         run.checkpoint(4)
 
 
-def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
+def test_what_came_after_the_checkpoint_is_dropped(tmp_path):
     run = RunFolder.create(tmp_path / "run", "")
     for step in range(5):
         run.log({"step": step, "loss": step / 2})
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
-    run.rewind_metrics(2)
+    run.save_checkpoint(3, put("three"))
+    run.save_checkpoint(2, put("two"))
+    run.rewind(2)
+    assert run.checkpoint().name == "00000002"
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]

@@ -37,7 +37,7 @@ def files(run: RunFolder) -> dict[str, bytes]:
 
 
 def losses(run: RunFolder) -> list[tuple[int, float]]:
-    return [(each["step"], each["loss"]) for each in run.metrics() if "loss" in each]
+    return [(each["step"], each["loss"]) for each in run.records() if "loss" in each]
 
 
 @pytest.mark.parametrize("kill_at", [2, 6, 9])
@@ -93,8 +93,16 @@ def test_pretraining_export_and_fine_tuning_on_one_road(recipe_path, tmp_path):
     tuned = recipe_path.with_name("sft.toml")
     text = recipe_path.read_text().replace("pretrain", "sft")
     tuned.write_text(text.replace('shape = "micro"', f'start_from = "{model}"'))
-    after = main([tuned], ["stage.schedule.steps=2"], run_dir=tmp_path / "b", say=said.append)
+    after = main(
+        [tuned],
+        ["stage.schedule.steps=2", "stage.sample_steps=2"],
+        run_dir=tmp_path / "b",
+        say=said.append,
+    )
     first, last = load_model(model).score(range(9)), load_model(after).score(range(9))
+    samples = RunFolder.open(tmp_path / "b").records("samples.jsonl")
+    assert [each["family"] for each in samples] == ["arithmetic", "decline"]
+    assert set(samples[0]) == {"step", "family", "question", "text", "verdict", "reason"}
     assert abs(first - last).max() < 1.0 and (first != last).any()
 
 

@@ -65,18 +65,22 @@ class RunFolder:
         except OSError as error:
             raise _storage_error(self.path / name, error) from error
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Every whole line of metrics.jsonl, oldest first."""
-        path = self.path / "metrics.jsonl"
+    def records(self, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+        """Every whole line of a file of lines, oldest first."""
+        path = self.path / name
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
         return [json.loads(line) for line in lines]
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drop the lines after `step`, which a resumed run writes again."""
-        path = self.path / "metrics.jsonl"
-        if path.is_file():
-            kept = [record for record in self.metrics() if record.get("step", 0) <= step]
-            write_atomically(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+    def rewind(self, step: int) -> None:
+        """Drop checkpoints, metrics and samples after `step`: a run resumed there makes them anew."""
+        for path in self.checkpoints():
+            if int(path.name) > step:
+                shutil.rmtree(path)
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            kept = [record for record in self.records(name) if record.get("step", 0) <= step]
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
+            if lines or (self.path / name).is_file():
+                write_atomically(self.path / name, "".join(lines))
 
     def save_checkpoint(
         self, step: int, write: Callable[[Path], None], keep: bool = False, keep_last: int = 2
@@ -86,6 +90,10 @@ class RunFolder:
         Afterwards only the `keep_last` newest remain, and those once saved with `keep`.
         """
         final = self.path / "checkpoints" / f"{step:08d}"
+        if final.is_dir():  # of a run resumed here: the same state
+            if keep:
+                (final / _KEPT).touch()
+            return final
         partial = final.with_name(f".{final.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -95,7 +103,6 @@ class RunFolder:
                 (partial / _KEPT).touch()
             for file in partial.iterdir():
                 _sync(file)
-            shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
             _sync(final.parent)
         except OSError as error:

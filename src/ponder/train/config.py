@@ -90,8 +90,8 @@ class ModelRecipe:
     """Seconds between checkpoints, besides the last and the one before decay."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints, instead of seconds."""
-    sample_steps: int = 200
-    """Steps between samples written for people."""
+    sample_steps: int = 500
+    """Steps between answers to held-out problems, written for people; 0: none."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from ponder.train.config import ModelRecipe, ScheduleConfig
 from ponder.train.documents import DocumentStream, Packed, pack_step
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
+from ponder.train.samples import sample
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -67,7 +68,7 @@ class Trainer:
             self.recipe.schedule, self.progress
         ):
             self.progress.decay_from, self.progress.decay_steps = None, 0
-        self.run.rewind_metrics(self.progress.step)
+        self.run.rewind(self.progress.step)
 
     def train(self, max_steps: int | None = None) -> None:
         """Steps until the schedule ends, or `max_steps` of them; checkpoints on the way and at the end."""
@@ -85,6 +86,8 @@ class Trainer:
             last_time = now
             done += 1
             self.run.log(record)
+            if recipe.sample_steps and progress.step % recipe.sample_steps == 0:
+                self._sample()
             self._report(record)
             if self._is_checkpoint_due(now - last_saved):
                 self.save()
@@ -98,6 +101,11 @@ class Trainer:
             if every is not None
             else since_s > self.recipe.checkpoint_s
         )
+
+    def _sample(self) -> None:
+        samples = sample(self.network, self.recipe.tokenizer, list(self.recipe.documents.mixture))
+        for record in samples:
+            self.run.add_sample({"step": self.progress.step, **record})
 
     def _begin_decay(self) -> None:
         self.save(keep=True)
