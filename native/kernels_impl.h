@@ -333,14 +333,23 @@ inline void locate(const ponder::Slots& s, int first, int n, Chunk* chunk) {
   }
 }
 
-// scores[r][j] = dot(q[r], keys[j]) * scale for j < n; what lies beyond n is unspecified.
+inline void prefetch_row(const float* row, int head_dim) {
+  for (int c = 0; c < head_dim; c += 16) __builtin_prefetch(row + c);
+}
+
+// scores[r][j] = dot(q[r], keys[j]) * scale for j < n; what lies beyond n is unspecified. The first
+// tile to meet a chunk fetches ahead: pages lie anywhere, and hardware does not look across them.
 template <int R>
 inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim, float scale,
-                  float (*scores)[kAttendChunk]) {
+                  bool fetch, float (*scores)[kAttendChunk]) {
   for (int j0 = 0; j0 < n; j0 += 16) {
     vf sums[R][16];
     for (int j = 0; j < 16; ++j) {
       const float* key = chunk.keys[least(j0 + j, n - 1)];
+      if (fetch) {
+        prefetch_row(chunk.keys[least(j0 + j + 16, n - 1)], head_dim);
+        prefetch_row(chunk.values[least(j0 + j, n - 1)], head_dim);
+      }
       vf sum[R];
       for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
       for_lanes(head_dim, [&](int c, int m) {
@@ -394,14 +403,14 @@ struct Running {
 // One chunk for R query rows, the r-th of which sees seen[r] > 0 of its slots.
 template <int R>
 inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* const* q,
-                        const int* seen, bool is_first, const Running& state) {
+                        const int* seen, bool is_first, bool fetch, const Running& state) {
   alignas(64) float scores[R][kAttendChunk];
   int most = 0, fewest = kAttendChunk;
   for (int r = 0; r < R; ++r) {
     most = seen[r] > most ? seen[r] : most;
     fewest = least(fewest, seen[r]);
   }
-  score<R>(q, chunk, most, b.head_dim, b.scale, scores);
+  score<R>(q, chunk, most, b.head_dim, b.scale, fetch, scores);
   float keep[R], take[R];
   for (int r = 0; r < R; ++r) {
     float max, sum;
@@ -435,12 +444,12 @@ inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* c
 
 template <int R>
 inline void attend_tile_of(int rows, const AttendBlock& b, const Chunk& chunk,
-                           const float* const* q, const int* seen, bool is_first,
+                           const float* const* q, const int* seen, bool is_first, bool fetch,
                            const Running& state) {
   if constexpr (R > 1) {
-    if (rows < R) return attend_tile_of<R - 1>(rows, b, chunk, q, seen, is_first, state);
+    if (rows < R) return attend_tile_of<R - 1>(rows, b, chunk, q, seen, is_first, fetch, state);
   }
-  attend_tile<R>(b, chunk, q, seen, is_first, state);
+  attend_tile<R>(b, chunk, q, seen, is_first, fetch, state);
 }
 
 inline void attend(const AttendBlock& b, float* scratch) {
@@ -451,8 +460,8 @@ inline void attend(const AttendBlock& b, float* scratch) {
   for (int first = 0; first < slots; first += kAttendChunk) {
     locate(b.slots, first, least(kAttendChunk, slots - first), &chunk);
     // Rows before `row` end before this chunk begins.
-    int row = first > b.first_slot ? (first - b.first_slot) * b.group : 0;
-    for (; row < rows; row += kQueryRows) {
+    const int begin = first > b.first_slot ? (first - b.first_slot) * b.group : 0;
+    for (int row = begin; row < rows; row += kQueryRows) {
       const float* q[kQueryRows];
       int seen[kQueryRows];
       const int n = least(kQueryRows, rows - row);
@@ -463,7 +472,7 @@ inline void attend(const AttendBlock& b, float* scratch) {
       }
       const Running state{all.max + row, all.sum + row, all.out + static_cast<size_t>(row) * stride,
                           stride};
-      attend_tile_of<kQueryRows>(n, b, chunk, q, seen, first == 0, state);
+      attend_tile_of<kQueryRows>(n, b, chunk, q, seen, first == 0, row == begin, state);
     }
   }
   for (int row = 0; row < rows; ++row) {
