@@ -17,7 +17,7 @@ from typing import Any
 
 from ponder.api import LoadedModel, load
 from ponder.cli.screen import Screen, sized
-from ponder.core.environment import PACKAGED_MODELS, Environment, find_model
+from ponder.core.environment import Environment, find_model
 from ponder.core.protocols import ChatStream
 from ponder.core.types import Completion, Delta, SamplingParams
 from ponder.model.ops import native_available
@@ -104,13 +104,6 @@ def open_model(
         threads=options.threads,
         environment=environment,
     )
-
-
-def is_declined(answer: str, loaded: LoadedModel) -> bool:
-    """True when a model of the package said that the question is outside what it was trained for."""
-    from ponder.tasks.decline import SENTENCE
-
-    return answer.startswith(SENTENCE) and loaded.folder.parent == PACKAGED_MODELS
 
 
 def larger_model(question: str) -> str:

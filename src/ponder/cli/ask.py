@@ -12,7 +12,6 @@ from typing import Any
 from ponder.api import LoadedModel
 from ponder.cli.answering import (
     Answered,
-    is_declined,
     larger_model,
     open_model,
     sampling_given,
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     elif options.jsonl:
         _event({"type": "done"} | report)
     else:
-        _finish(answered, report, loaded, options, screen)
+        _finish(answered, report, options, screen)
     return EXIT_CODES["ok"]
 
 
@@ -196,7 +195,6 @@ def check(question: str, answer: str) -> dict[str, str]:
 def _finish(
     answered: Answered,
     report: dict[str, Any],
-    loaded: LoadedModel,
     options: argparse.Namespace,
     screen: Screen,
 ) -> None:
@@ -214,7 +212,9 @@ def _finish(
     screen.answer("\n")
     if report["finish_reason"] == "length":
         screen.note("cut: the limit of tokens was reached (see --max-tokens)")
-    if is_declined(report["answer"], loaded):
+    from ponder.evals.table import is_declined
+
+    if is_declined(report["answer"]):
         screen.note(larger_model(report["question"]))
     else:
         screen.note(_check_line(report["check"]))

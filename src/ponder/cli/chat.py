@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ponder.api import LoadedModel
 from ponder.cli.answering import (
-    is_declined,
     larger_model,
     open_model,
     sampling_given,
@@ -25,6 +24,7 @@ from ponder.cli.screen import Screen
 from ponder.core.environment import Environment
 from ponder.core.errors import EXIT_CODES, PromptError, UserError
 from ponder.core.types import Message
+from ponder.evals.table import is_declined
 
 BLOCK = '"""'
 
@@ -104,7 +104,7 @@ class Conversation:
             return
         message = answered.completions[0].message
         self.turns = [*asked, message]
-        if is_declined(message.content or "", self.loaded):
+        if is_declined(message.content or ""):
             self.screen.note(larger_model(question))
         if self.options.stats:
             self.screen.note(answered.statistics())
