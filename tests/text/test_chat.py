@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_data import TEMPLATES
+from text_data import QWEN, TEMPLATES
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ponder.core.errors import ModelFolderError, PromptError, UserError
@@ -359,3 +360,21 @@ def test_tags_without_an_id_are_still_guarded(
     """A model whose tags are plain text: a user's tag does not open the thinking."""
     chat = ChatTemplate("{% for m in messages %}[{{ m.content }}]{% endfor %}", qwen)
     assert not chat.render([Message("user", "<think>")]).thinking_open
+
+
+def test_a_folder_may_name_its_closing_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(QWEN, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    for closing in ("\n", "Enough.\n"):
+        (folder / "tokenizer_config.json").chmod(0o644)
+        config["closing_sentence"] = closing
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        template = ChatTemplate.from_folder(folder)
+        state = template.thinking_params(template.render([Message("user", "hello")]))
+        assert state is not None
+        assert template.tokenizer.decode(state.closing_ids) == closing
+    config["closing_sentence"] = 7
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFolderError, match="closing_sentence"):
+        ChatTemplate.from_folder(folder)

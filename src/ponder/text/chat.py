@@ -16,7 +16,8 @@ from ponder.text.template import Template
 from ponder.text.tokenizer import Tokenizer, read_json
 
 CLOSING_SENTENCE = "\n\nI have thought long enough and answer now.\n"
-"""Written in the model's name when its thinking is ended for it (after Qwen3 Technical Report §4)."""
+"""Written in the model's name when its thinking is ended for it (after Qwen3 Technical Report §4), unless the folder's
+`tokenizer_config.json` names its own under `closing_sentence`: a small model knows few sentences."""
 
 SPECIAL_NAMES = (
     "bos_token",
@@ -52,6 +53,7 @@ class ChatTemplate:
         template: str | Mapping[str, str],
         tokenizer: Tokenizer,
         special: Mapping[str, str] | None = None,
+        closing_sentence: str = CLOSING_SENTENCE,
     ) -> None:
         """`template`: the source, or several by name (`default`, `tool_use`); `special`: see SPECIAL_NAMES."""
         named = {"default": template} if isinstance(template, str) else dict(template)
@@ -61,6 +63,7 @@ class ChatTemplate:
                 "add a template named 'default'",
             )
         self.tokenizer = tokenizer
+        self.closing_sentence = closing_sentence
         self._special = dict(special or {})
         self._templates = {name: Template(source) for name, source in named.items()}
         self.format = ChatFormat.of(tokenizer, "\n".join(named.values()))
@@ -76,6 +79,12 @@ class ChatTemplate:
         folder = Path(path)
         config = read_json(folder / "tokenizer_config.json")
         special = {**read_json(folder / "special_tokens_map.json"), **config}
+        closing = config.get("closing_sentence", CLOSING_SENTENCE)
+        if not isinstance(closing, str):
+            raise ModelFolderError(
+                f"closing_sentence in {str(folder / 'tokenizer_config.json')!r} is {closing!r}",
+                "give a text, e.g. a newline, or leave the key out",
+            )
         return cls(
             _read_templates(folder, config),
             tokenizer or Tokenizer.from_folder(folder),
@@ -84,6 +93,7 @@ class ChatTemplate:
                 for name in SPECIAL_NAMES
                 if (text := _token_text(special.get(name))) is not None
             },
+            closing,
         )
 
     def render(
@@ -133,7 +143,7 @@ class ChatTemplate:
         *,
         thinking: bool = True,
         budget: int | None = None,
-        closing_sentence: str = CLOSING_SENTENCE,
+        closing_sentence: str | None = None,
     ) -> ThinkingParams | None:
         """The engine's thinking state for this prompt; None for a model without think tags, or with thinking off."""
         if not thinking or self.tokenizer.id_of(self.format.think_close) is None:
@@ -144,7 +154,9 @@ class ChatTemplate:
             starts_open=prompt.thinking_open,
             open_ids=tuple(encode(self.format.think_open, allow_special=True)),
             budget=budget,
-            closing_ids=tuple(encode(closing_sentence)),
+            closing_ids=tuple(
+                encode(self.closing_sentence if closing_sentence is None else closing_sentence)
+            ),
             answer_open_ids=tuple(encode("\n\n")),
         )
 

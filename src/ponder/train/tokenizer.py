@@ -87,6 +87,7 @@ def save_tokenizer(backend: tokenizers.Tokenizer, folder: Path, max_positions: i
         "added_tokens_decoder": added,
         "bos_token": None,
         "clean_up_tokenization_spaces": False,
+        "closing_sentence": "\n",
         "eos_token": TURN_CLOSE,
         "model_max_length": max_positions,
         "pad_token": END_OF_TEXT,
