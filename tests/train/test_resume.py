@@ -132,6 +132,7 @@ def test_a_finished_run_can_be_extended(recipe_path, tmp_path):
         (["stage.shape=nanno"], {}, ConfigError, "did you mean 'nano'"),
         (["stage.schedule.stop_after_s=5"], {}, ConfigError, "exactly one"),
         (["stage.documents.mixture.algebra=1"], {}, ConfigError, "unknown task family 'algebra'"),
+        (["stage.tokenizer=none"], {}, ConfigError, "'none' lacks tokenizer.json"),
         (["stage.start_from=x"], {}, ConfigError, "gives 'shape' and not 'start_from'"),
     ],
 )

@@ -19,7 +19,8 @@ from ponder.model.ops.scalar import float32_of
 from ponder.model.shapes import named_shape
 from ponder.model.weights import tensor_shapes
 from ponder.runs import RunFolder
-from ponder.train.checkpoint import WEIGHTS, export_folder, load_tensors
+from ponder.text import Tokenizer
+from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, export_folder, load_tensors
 from ponder.train.config import ModelRecipe, Recipe
 from ponder.train.trainer import Trainer
 
@@ -36,6 +37,7 @@ def run(
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
     keep_freed_memory()
     config, start = _beginning(stage)
+    _check_tokenizer(stage.tokenizer, config)
     text = config_toml(recipe)
     folder = RunFolder.open(run_dir) if resume else RunFolder.create(run_dir, text)
     trainer = Trainer(stage, config, folder, start, lambda record: _say_step(record, say))
@@ -71,6 +73,22 @@ def _beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tens
         name: torch.from_numpy(np.array(float32_of(tensors.tensor(name))))
         for name in tensor_shapes(config)
     }
+
+
+def _check_tokenizer(folder: Path, config: ModelConfig) -> None:
+    """Before anything is written: the files are there, and every id has a row of the embedding."""
+    missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"the tokenizer folder {str(folder)!r} lacks {', '.join(missing)}",
+            "train it first, for example with recipes/nano/tokenizer.toml",
+        )
+    size = Tokenizer.from_folder(folder).vocab_size
+    if size > config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer in {str(folder)!r} has {size} ids and the model {config.vocab_size} rows",
+            f"train a tokenizer of vocab_size {config.vocab_size}",
+        )
 
 
 def _say_step(record: Mapping[str, Any], say: Say) -> None:
