@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="qwen2.5-0.5b", choices=sorted(SHAPES))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--kernels", default="", help="avx512, avx2, neon or portable")
+    parser.add_argument("--kernels", default="", help="avx512, avx2, neon_dot, neon or portable")
     parser.add_argument("--formats", default="int8,bf16,fp32")
     parser.add_argument("--rows", default="1,2,4,8,16,32,128,512")
     parser.add_argument("--calls", type=int, default=15)

@@ -1,6 +1,11 @@
 // dispatch: which kernel tables are compiled in, and which this processor can run.
 #include <cstring>
 
+#if defined(PONDER_ARM) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "kernels.h"
 
 namespace ponder {
@@ -9,11 +14,22 @@ namespace ponder {
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_avx2;
 #elif defined(PONDER_ARM)
+extern const Kernels kernels_neon_dot;
 extern const Kernels kernels_neon;
 #endif
 extern const Kernels kernels_portable;
 
 namespace {
+
+#if defined(PONDER_ARM)
+bool has_dot_products() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 // Best first.
 struct Choice {
@@ -32,6 +48,7 @@ const Choice choices[] = {
     {&kernels_avx2,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") != 0; }},
 #elif defined(PONDER_ARM)
+    {&kernels_neon_dot, has_dot_products},
     {&kernels_neon, [] { return true; }},
 #endif
     {&kernels_portable, [] { return true; }},

@@ -208,6 +208,7 @@ void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle
 NB_MODULE(_native, m) {
   using ponder::Linear;
   using ponder::Ops;
+  nb::set_leak_warnings(false);  // a model that lives until the process ends is no leak
   nb::class_<Linear>(m, "Linear")
       .def_ro("outputs", &Linear::outputs)
       .def_ro("columns", &Linear::columns)
@@ -226,7 +227,7 @@ NB_MODULE(_native, m) {
       .def("attend_paged", &ponder::attend_paged);
   m.def("kernel_names", [] {
     nb::list names;
-    for (const char* name : {"avx512", "avx2", "neon", "portable"}) {
+    for (const char* name : {"avx512", "avx2", "neon_dot", "neon", "portable"}) {
       if (ponder::find_kernels(name) != nullptr) names.append(name);
     }
     return names;

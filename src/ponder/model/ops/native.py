@@ -39,7 +39,7 @@ class NativeOps:
 
     @property
     def kernels(self) -> str:
-        """The instruction set in use: avx512, avx2, neon or portable."""
+        """The instruction set in use: avx512, avx2, neon_dot, neon or portable."""
         return self._ops.kernels
 
     def prepare_linear(
