@@ -33,32 +33,54 @@ KNOWN = {room for rooms in LEVELS for room in rooms}
 
 def room_map() -> str:
     """Every room with its sentence, the rooms it may open, and its lines of code."""
-    rows = ["| level | room | what it is | may open | lines |", "|---:|---|---|---|---:|"]
-    for level, rooms in enumerate(LEVELS):
-        for room in rooms:
-            text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
-            sentence = text.split("\n\n")[0].split(":", 1)[1].strip().replace("\n", " ").rstrip(".")
-            opened = re.search(r"May open: ([^.]+)\.", text)
-            assert opened, f"{room}/__init__.py has no line `May open: …`"
-            said = opened[1].split(", ")
-            present = [name for name in said if name in KNOWN] or said  # or: all, nothing
-            page = f"[`{room}`](docs/{room}.md)"
-            rows.append(
-                f"| {level} | {page} | {sentence} | {', '.join(present)} | {about(count(PACKAGE / room, '*.py'))} |"
-            )
-    door = sum(lines(path) for path in PACKAGE.glob("*.py"))
     native = sum(count(REPOSITORY / "native", f"*.{kind}") for kind in ("cpp", "h"))
-    total = count(PACKAGE, "*.py")
-    rows.append(
-        f"| | the door (`ponder.load`) | what `import ponder` gives | all | {about(door)} |"
-    )
-    rows.append(f"| | `native/` | the C++ of the native op set | – | {about(native)} |")
-    return "\n".join([*rows, "", f"About {about(total)} lines of Python, {about(native)} of C++."])
+    table = [
+        (str(level), f"[`{room}`](docs/{room}.md)", *said_by(room), count(PACKAGE / room, "*.py"))
+        for level, rooms in enumerate(LEVELS)
+        for room in rooms
+    ] + [
+        ("", "`ponder.load`", "the door: what `import ponder` gives", "all", door_lines()),
+        ("", "all of `src/`", "Python", "", count(PACKAGE, "*.py")),
+        ("", "`native/`", "C++ of the native op set", "", native),
+    ]
+    shown = shown_counts()
+    rows = ["| level | room | what it is | may open | lines |", "|---:|---|---|---|---:|"]
+    for level, name, what, opened, number in table:
+        rows.append(
+            f"| {level} | {name} | {what} | {opened} | {about(number, shown.get(name, ''))} |"
+        )
+    return "\n".join(rows)
 
 
-def about(number: int) -> str:
-    """To the nearest fifty, so that not every change rewrites the table."""
+def said_by(room: str) -> tuple[str, str]:
+    """A room's own sentence, and the rooms it may open that exist."""
+    text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
+    sentence = text.split("\n\n")[0].split(":", 1)[1].strip().replace("\n", " ").rstrip(".")
+    opened = re.search(r"May open: ([^.]+)\.", text)
+    assert opened, f"{room}/__init__.py has no line `May open: …`"
+    said = opened[1].split(", ")
+    return sentence, ", ".join([name for name in said if name in KNOWN] or said)
+
+
+def about(number: int, shown: str) -> str:
+    """To the nearest fifty; what is shown stays while it is near, so that few changes rewrite the table."""
+    if shown and abs(number - int(shown.replace(",", ""))) <= max(50, number // 10):
+        return shown
     return f"{50 * max(1, round(number / 50)):,}"
+
+
+def shown_counts() -> dict[str, str]:
+    """Lines that the README shows now, by the second cell of the row."""
+    table = [
+        line.split(" | ") for line in (REPOSITORY / "README.md").read_text("utf-8").splitlines()
+    ]
+    return {
+        row[1]: row[-1].rstrip(" |") for row in table if len(row) == 5 and row[-1][:1].isdigit()
+    }
+
+
+def door_lines() -> int:
+    return sum(lines(path) for path in PACKAGE.glob("*.py"))
 
 
 def count(folder: Path, pattern: str) -> int:

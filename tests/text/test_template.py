@@ -104,10 +104,10 @@ def test_renders_as_transformers(source: str) -> None:
     ],
 )  # fmt: skip
 def test_stops(source: str, message: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError, match=message.replace("*", r"\*")):
         Template(source).render(VALUES)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_too_long_a_template() -> None:
