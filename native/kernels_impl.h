@@ -189,7 +189,7 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
         const uint8_t* chunk = first + i * p.panel_bytes;
         const char* ahead = nullptr;
         if (rows <= F::kRows) {
-          ahead = reinterpret_cast<const char*>(chunk) + 3072;
+          ahead = reinterpret_cast<const char*>(chunk) + 2048;
         } else if (const int tile = r / F::kRows; tile < 4 && rows <= kFewRows) {
           ahead = reinterpret_cast<const char*>(chunk) + F::chunk_bytes(n) + 2048 * tile;
         }

@@ -15,6 +15,8 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr double kWorthSharing = 6000.0;  // ns: below it a hand-over costs more than it saves
 constexpr int kAttendRows = 64;           // query rows and heads of one attention task
 
+constexpr int kManyRows = 64;             // from here on a product is arithmetic, not reading
+
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 template <class T>
@@ -111,17 +113,15 @@ void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
     p.x_scales = scales;
   }
   if (!shared) return kernels_.product(w.format, p, 0, panels, 0, rows);
-  // Enough tasks to even out, each long enough to stream: panels first, rows when panels are few.
+  // Eight ranges of panels a thread: long enough to stream, short enough to end together.
   const int wanted = pool_.threads() * 8;
   int panel_step = std::max(1, panels / wanted);
-  if (rows > 64) panel_step = (panel_step + 3) / 4 * 4;
-  const int columns_of_tasks = ceil_div(panels, panel_step);
-  int row_step = rows;
-  if (rows > 96 && columns_of_tasks < wanted) row_step = 96;
-  const int tasks = columns_of_tasks * ceil_div(rows, row_step);
-  pool_.run(tasks, [&](int task) {
-    const int panel = task % columns_of_tasks * panel_step;
-    const int row = task / columns_of_tasks * row_step;
+  if (rows > kManyRows) panel_step = ceil_div(panel_step, 4) * 4;
+  const int ranges = ceil_div(panels, panel_step);
+  // Few panels and many rows: the rows are split too.
+  const int row_step = rows > kManyRows && ranges < wanted ? 96 : rows;
+  pool_.run(ranges * ceil_div(rows, row_step), [&](int task) {
+    const int panel = task % ranges * panel_step, row = task / ranges * row_step;
     kernels_.product(w.format, p, panel, std::min(panels, panel + panel_step), row,
                      std::min(rows, row + row_step));
   });
