@@ -17,6 +17,7 @@ from command import Here, Run, said
 from ponder.core.errors import EXIT_CODES
 
 
+@pytest.mark.native  # without it one more line stands on stderr
 def test_answer_on_stdout_and_all_else_on_stderr(ponder: Run, toy: Path) -> None:
     ask = ("ask", "--model", toy, "--max-tokens", "90", "--budget", "6", "--seed", "5")
     plain = ponder(*ask, "--stats", "What is", "17 * 23?")
@@ -136,6 +137,7 @@ def test_model_folders_that_cannot_be_used(here: Here, toy: Path, tmp_path: Path
         assert out == "", case
 
 
+@pytest.mark.native  # without it one more line stands on stderr
 def test_full_disk_and_closed_pipe(ponder: Run, toy: Path, environ: dict[str, str]) -> None:
     ask = ["ask", "--model", str(toy), "--budget", "2", "--max-tokens", "80", "hello"]
     with open("/dev/full", "wb") as full:

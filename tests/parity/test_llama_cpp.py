@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +27,22 @@ QUESTIONS = [
     "Who wrote Hamlet?",
 ]
 NEW_TOKENS = 96
+GGUF_WRITER = Path(__file__).resolve().parents[2] / "benchmarks" / "gguf_writer.py"
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory):
-    from gguf_writer import write_gguf
     from llama_cpp import Llama
+
+    writer = importlib.util.spec_from_file_location("gguf_writer", GGUF_WRITER)
+    assert writer and writer.loader, GGUF_WRITER
+    gguf_writer = importlib.util.module_from_spec(writer)
+    writer.loader.exec_module(gguf_writer)
 
     path: Path = tmp_path_factory.mktemp("gguf") / "nano.gguf"
     config = read_model_config(NANO)
     tensors = FolderTensors(NANO, config)
-    write_gguf(path, config, lambda name: float32_of(tensors.tensor(name)))
+    gguf_writer.write_gguf(path, config, lambda name: float32_of(tensors.tensor(name)))
     fp32 = 0
     return Llama(
         str(path), n_ctx=1024, n_batch=512, n_threads=1, logits_all=True, verbose=False,

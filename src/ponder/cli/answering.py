@@ -92,18 +92,19 @@ def open_model(
     options: argparse.Namespace, environment: Environment, screen: Screen, name: str | None = None
 ) -> LoadedModel:
     """The model that the flags name, or `name`."""
-    warn_without_native(screen)
     wanted: str = name or options.model or environment.model
     place = find_model(wanted, environment)
     size = sum(path.stat().st_size for path in place.folder.glob("*.safetensors"))
     if size > SLOW_BYTES:
         screen.note(f"loading {place.name} ({sized(size)}) …")
-    return load(
+    loaded = load(
         wanted,
         weights=options.weights,
         threads=options.threads,
         environment=environment,
     )
+    warn_without_native(screen)
+    return loaded
 
 
 def larger_model(question: str) -> str:
