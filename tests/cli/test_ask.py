@@ -63,6 +63,7 @@ def test_votes_are_shown_and_explained(ponder: Run, toy: Path) -> None:
     assert "samples one answer 2 times" in said(refused)
 
 
+@pytest.mark.native  # without it one more warning stands on stderr
 @pytest.mark.parametrize(
     ("arguments", "stdin", "kind", "words"),
     [
