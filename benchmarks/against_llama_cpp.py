@@ -58,7 +58,9 @@ def write_random(path: Path, shape: str) -> None:
 def compare(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     """Alternate the contestants and gather the medians."""
     ponder: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    llama: dict[str, list[float]] = {f"{kind}{flash}": [] for kind in KINDS for flash in ("", "+fa")}
+    llama: dict[str, list[float]] = {
+        f"{kind}{flash}": [] for kind in KINDS for flash in ("", "+fa")
+    }
     for _ in range(arguments.rounds):
         for kind in KINDS:
             ponder[kind].append(run_ponder(arguments, kind))
