@@ -17,7 +17,7 @@ from ponder.train.checkpoint import export_folder
 from ponder.train.config import OptimizerConfig, ScheduleConfig
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer, orthogonalised
-from ponder.train.trainer import Progress, begins_decay, factor_at, is_finished, plan_decay
+from ponder.train.trainer import Progress, begins_decay, factor_at, is_finished, pace_s, plan_decay
 
 CONFIG = ModelConfig(
     "qwen2", 48, 3, 6, 2, 8, 80, 131, 1e-6, RopeConfig(), True, True, False, 256, 0, (1,)
@@ -149,3 +149,12 @@ def test_a_schedule_in_seconds_plans_its_decay():
     assert begins_decay(schedule, progress)
     plan_decay(schedule, progress, step_s=0.5)
     assert (progress.decay_from, progress.decay_steps) == (500, 39)
+
+
+def test_a_decay_that_is_due_on_resuming_goes_by_the_pace_of_the_whole_run():
+    schedule = ScheduleConfig(stop_after_s=100, decay_share=0.4)
+    progress = Progress(step=160, elapsed_s=80.0)
+    plan_decay(schedule, progress, pace_s([], progress))
+    assert progress.decay_steps == 40
+    assert pace_s([0.25, 0.75], progress) == 0.5
+    assert not begins_decay(ScheduleConfig(stop_after_s=100, decay_share=1.0), Progress())

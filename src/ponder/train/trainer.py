@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -109,8 +109,7 @@ class Trainer:
 
     def _begin_decay(self) -> None:
         self.save(keep=True)
-        step_s = sum(self._recent_s) / max(1, len(self._recent_s))
-        plan_decay(self.recipe.schedule, self.progress, step_s)
+        plan_decay(self.recipe.schedule, self.progress, pace_s(self._recent_s, self.progress))
         self.run.log(
             {"step": self.progress.step, "event": "decay", "steps": self.progress.decay_steps}
         )
@@ -212,7 +211,13 @@ def begins_decay(schedule: ScheduleConfig, progress: Progress) -> bool:
     if schedule.steps is not None:
         return progress.step >= schedule.steps - round(schedule.steps * schedule.decay_share)
     assert schedule.stop_after_s is not None, schedule
-    return progress.elapsed_s >= schedule.stop_after_s * (1 - schedule.decay_share)
+    due_s = schedule.stop_after_s * (1 - schedule.decay_share)
+    return progress.step > 0 and progress.elapsed_s >= due_s
+
+
+def pace_s(recent_s: Collection[float], progress: Progress) -> float:
+    """Seconds a step: the mean of the steps timed in this process, or of the whole run right after a resume."""
+    return sum(recent_s) / len(recent_s) if recent_s else progress.elapsed_s / max(1, progress.step)
 
 
 def plan_decay(schedule: ScheduleConfig, progress: Progress, step_s: float) -> None:
@@ -223,7 +228,7 @@ def plan_decay(schedule: ScheduleConfig, progress: Progress, step_s: float) -> N
     else:
         assert schedule.stop_after_s is not None, schedule
         left_s = schedule.stop_after_s - progress.elapsed_s
-        progress.decay_steps = max(1, round(left_s / max(step_s, 1e-9)))
+        progress.decay_steps = max(1, round(left_s / step_s))
 
 
 def factor_at(schedule: ScheduleConfig, progress: Progress) -> float:
