@@ -66,22 +66,34 @@ def compare(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
             ponder[kind].append(run_ponder(arguments, kind))
             for flash in ("", "+fa"):
                 llama[kind + flash].append(run_llama(arguments, path, kind, bool(flash)))
-    rows = {}
+    return report(arguments, ponder, llama)
+
+
+def report(
+    arguments: argparse.Namespace,
+    ponder: dict[str, list[dict[str, Any]]],
+    llama: dict[str, list[float]],
+) -> dict[str, Any]:
+    """The table of medians, and every figure behind it."""
+    rows = []
     for kind in KINDS:
         key = "prefill_tokens_s" if kind == "prefill" else "decode_tokens_s"
         ours = statistics.median(run[key] for run in ponder[kind])
         theirs = max(statistics.median(llama[kind + flash]) for flash in ("", "+fa"))
-        rows[kind] = {"ponder_tokens_s": ours, "llama_cpp_tokens_s": theirs, "ratio": ours / theirs}
-    shares = [run["share_of_bandwidth"] for run in ponder["decode"]]
-    rows["decode"]["share_of_read_bandwidth"] = statistics.median(shares)
+        share = ""
+        if kind == "decode":
+            shares = [run["share_of_bandwidth"] for run in ponder[kind]]
+            share = f"{100 * statistics.median(shares):.0f} %"
+        rows.append([kind, f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}", share])
     first = ponder["decode"][0]
+    command = f"python benchmarks/against_llama_cpp.py --shape {arguments.shape}"
+    command += f" --threads {arguments.threads} --rounds {arguments.rounds}"
     return {
-        "shape": arguments.shape,
-        "threads": arguments.threads,
-        "batch": arguments.batch,
-        "machine": first["machine"],
-        "commit": first["commit"],
+        "title": f"{arguments.shape}, Ponder int8 against llama.cpp Q8_0, tokens/s "
+        f"(batch: {arguments.batch} sequences)",
+        "columns": ["work", "Ponder", "llama.cpp", "ratio", "of the read bandwidth"],
         "rows": rows,
+        "facts": {"command": command, "machine": first["machine"], "commit": first["commit"]},
         "all": {"ponder": ponder, "llama_cpp": llama},
     }
 
