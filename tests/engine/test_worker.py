@@ -62,19 +62,29 @@ def test_many_readers_each_get_their_own_answer():
 
 
 def test_abort_and_answer_now_from_another_thread():
-    with worker_of() as worker:
+    acted = threading.Event()
+
+    def waits_for_the_reader(history: list[int]) -> int:
+        if len(history) > 100:
+            acted.wait(30)
+        return checksum(history)
+
+    with worker_of(waits_for_the_reader) as worker:
         thinking = ThinkingParams(close_ids=(60,), starts_open=True, answer_reserve=0)
         stream = worker.submit(request_of(1, 2, max_tokens=900, thinking=thinking))
         events = iter(stream)
         next(events)
         stream.answer_now()
+        acted.set()
         seen = [event for event in events if 60 in event.token_ids or event.finish_reason]
         assert seen[0].finish_reason is None
         assert seen[-1].thinking_end == "user"
+        acted.clear()
         long = worker.submit(request_of(1, 2, max_tokens=900))
         next(iter(long))
         long.abort()
         long.abort()
+        acted.set()
         last = list(long)[-1]
         assert last.finish_reason == "abort"
         assert last.usage.completion_tokens < 900
