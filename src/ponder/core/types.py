@@ -162,6 +162,8 @@ class TokenEvent:
     seed: int = 0
     error: str = ""
     """For finish_reason `error`: what failed."""
+    forced: tuple[int, ...] = ()
+    """Indices into `token_ids` of ids that the thinking state wrote, not the model."""
 
 
 DeltaKind = Literal["reasoning", "content", "tool_call"]
@@ -218,7 +220,9 @@ class Problem:
     answer: str
     """A right answer in canonical form; a verifier may accept others."""
     canonical: str
-    """Canonical form of the problem, hashed to keep training and held-out sets apart."""
+    """Canonical form of the problem: two problems with the same one are the same."""
     difficulty: int = 1
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the verifier needs beside the answer, e.g. Countdown's numbers and target."""
+    structure: str = ""
+    """What is hashed to keep training and held-out sets apart, e.g. a template or a target; empty: `canonical`."""

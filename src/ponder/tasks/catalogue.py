@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ponder.core.errors import ConfigError
+from ponder.core.protocols import Tool
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.arithmetic import Arithmetic
 from ponder.tasks.countdown import Countdown
 from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
-from ponder.tasks.family import Family, Trace
+from ponder.tasks.family import Family, ToolFamily, Trace
 from ponder.tasks.graph import Graph
 from ponder.tasks.procedures import Procedures
 from ponder.tasks.stories import Stories
 
 Split = Literal["train", "test"]
+TOOL_FAMILIES: dict[str, ToolFamily] = {}
+"""The families whose problems come with tools."""
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -29,6 +32,7 @@ FAMILIES: dict[str, Family] = {
         Graph(),
         Procedures(),
         Decline(),
+        *TOOL_FAMILIES.values(),
     )
 }
 MIXTURE: dict[str, float] = {
@@ -40,7 +44,17 @@ MIXTURE: dict[str, float] = {
     "procedures": 0.10,
     "decline": 0.08,
 }
-"""Share of each family among training documents."""
+"""Share of each family among the documents that the package's model was trained on."""
+FULL_MIXTURE: dict[str, float] = {
+    "arithmetic": 14.0,
+    "countdown": 12.0,
+    "equations": 8.0,
+    "stories": 8.0,
+    "graph": 13.0,
+    "procedures": 8.0,
+    "decline": 4.0,
+}
+"""All families, relative to each other; none is above 15 % of the whole."""
 HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8}
 """One canonical form in this many is held out; 20 where nothing is said. Decline is split by template."""
 
@@ -52,11 +66,16 @@ def family_of(name: str) -> Family:
     return FAMILIES[name]
 
 
+def tools_of(problem: Problem) -> tuple[Tool, ...]:
+    """Fresh tools for one episode of the problem; () where its family has none."""
+    family = TOOL_FAMILIES.get(problem.family)
+    return family.tools(problem) if family else ()
+
+
 def split_of(problem: Problem) -> Split:
-    """`test` for a fixed part of the canonical forms, chosen by their hash; the rest is `train`."""
-    digest = hashlib.blake2b(
-        f"{problem.family}|{problem.canonical}".encode(), digest_size=8
-    ).digest()
+    """`test` for a fixed part of the structures, chosen by their hash; the rest is `train`."""
+    form = problem.structure or problem.canonical
+    digest = hashlib.blake2b(f"{problem.family}|{form}".encode(), digest_size=8).digest()
     one_in = HELD_OUT_ONE_IN.get(problem.family, 20)
     return "test" if int.from_bytes(digest, "big") % one_in == 0 else "train"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ponder.core.types import Band, Problem, Verdict
+from ponder.core.protocols import Tool
+from ponder.core.types import Band, Message, Problem, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class Trace:
 
     thinking: str
     answer: str
+    earlier: tuple[Message, ...] = ()
+    """Turns before the last thinking and answer: assistant messages that call tools, and the tools' results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +44,12 @@ class Family(Protocol):
     def verify(self, problem: Problem, answer: str) -> Verdict: ...
     def recognise(self, question: str) -> Problem | None:
         """The problem a free question states, or None when it is not this family's."""
+        ...
+
+
+class ToolFamily(Family, Protocol):
+    """A family whose problems are solved with tools."""
+
+    def tools(self, problem: Problem) -> tuple[Tool, ...]:
+        """Fresh tools for one episode of the problem."""
         ...

@@ -25,7 +25,7 @@ def rule_text(rule: Rule) -> str:
     return "".join(rule) if not op or right.isdigit() else f"{left} plus {right}"
 
 
-def sentence(name: str, rule: Rule, things: str, rng: random.Random) -> str:
+def sentence(name: str, rule: Rule, things: str) -> str:
     """The fact as English."""
     left, op, right = rule
     if not op:
@@ -130,7 +130,7 @@ class Graph:
         facts = list(rules)
         if rng.random() < 0.7:
             rng.shuffle(facts)
-        text = " ".join(sentence(name, rules[name], things, rng) for name in facts)
+        text = " ".join(sentence(name, rules[name], things) for name in facts)
         return self._problem(f"{text} How many {things} does {asked} have?", rules, asked, band)
 
     def _problem(self, question: str, rules: dict[str, Rule], asked: str, band: Band) -> Problem:
@@ -141,7 +141,8 @@ class Graph:
         canonical = " ".join(
             "".join(number.get(part, part) for part in (name, "=", *rules[name])) for name in order
         )
-        data = {"rules": rules, "asked": asked, "values": values}
+        things = question.split("How many ")[1].split()[0]
+        data = {"rules": rules, "asked": asked, "values": values, "things": things}
         steps = sum(1 for name in order if rules[name][1])
         return Problem(self.name, band, question, str(values[asked]), canonical, steps, data)
 
@@ -170,20 +171,27 @@ class Graph:
         return self._problem(question, rules, asked[2], "S")
 
     def _backward(self, problem: Problem, rng: random.Random) -> Trace:
-        """From the question back to what is given, then forward with numbers."""
+        """From the question back to what is given, each fact in its own words, then forward with numbers.
+
+        Facts are copied word by word: small models copy forwards well, and look up who stands where badly.
+        """
         rules, values = problem.data["rules"], problem.data["values"]
+        things = problem.data["things"]
         lines = [f"find {problem.data['asked']}"]
         done: set[str] = set()
+
+        def quote(name: str) -> str:
+            return sentence(name, rules[name], things)[:-1]
 
         def solve(name: str) -> None:
             left, op, right = rules[name]
             if not op:
-                lines.append(f"{name} is {left}")
+                lines.append(quote(name))
                 done.add(name)
                 return
             parents = [left] if right.isdigit() else [left, right]
             if any(parent not in done for parent in parents) or name == problem.data["asked"]:
-                lines.append(f"{name} is {rule_text(rules[name])}")
+                lines.append(quote(name))
             for parent in parents:
                 if parent not in done:
                     solve(parent)
