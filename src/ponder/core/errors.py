@@ -8,6 +8,7 @@
     │   ├── StorageError     a full disk, a missing or read-only folder
     │   └── BusyError        the bounded queue is full                        → HTTP 429 with Retry-After
     ├── ModelError     the model broke a contract: told to it, or scored; never a crash
+    │   └── ToolError        a call that failed: its text is the result the model reads
     └── BackendError   us or the hardware: traceback, HTTP 500
 
 Every message says what was given, what is allowed, and what to do.
@@ -89,6 +90,10 @@ class BusyError(UserError):
 
 class ModelError(PonderError):
     """The model broke a contract, for example a malformed tool call."""
+
+
+class ToolError(ModelError):
+    """A tool's refusal or failure; the model reads its text instead of a result."""
 
 
 class BackendError(PonderError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from ponder.core.types import (
     Completion,
     Delta,
+    FinishReason,
     Message,
     SamplingParams,
     TokenEvent,
@@ -67,3 +68,34 @@ class ChatClient(Protocol):
         thinking: bool = True,
         thinking_budget: int | None = None,
     ) -> ChatStream: ...
+
+
+class Tool(Protocol):
+    """Something a model may call, e.g. a calculator. One object serves one episode and may keep state."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        """The result, as the model reads it. A `ToolError` is told to the model; any other error is ours."""
+        ...
+
+
+class Session(Protocol):
+    """One conversation as token ids that only ever grow; what a model wrote is never tokenized again."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids so far: prompt, what the model wrote, what was given to it."""
+        ...
+
+    def request(self, sampling: SamplingParams) -> TokenRequest:
+        """The model's next turn."""
+        ...
+
+    def receive(self, token_ids: Sequence[int], finish: FinishReason) -> Message:
+        """Append what the model wrote, forced ids included; the message it is."""
+        ...
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append tool results or a user's message, and the opening of the next turn; the ids appended."""
+        ...

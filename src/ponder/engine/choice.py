@@ -55,6 +55,8 @@ class Choice:
     """The prompt has been computed once, or nobody will compute it any more."""
     matched: str | int | None = None
     """The stop string or id that ended the text."""
+    forced: list[int] = field(default_factory=list[int])
+    """Places in `ids` of what the thinking state wrote, from `num_emitted` on; ascending."""
     scored: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     """Log-probabilities of the ids from `num_emitted` on."""
 
@@ -112,6 +114,7 @@ class Choice:
 
     def force(self, ids: tuple[int, ...]) -> None:
         """Append ids that the thinking state demands and has counted."""
+        self.forced.extend(range(len(self.ids), len(self.ids) + len(ids)))
         self.ids.extend(ids)
         for token_id in ids:
             self.sampler.observe(token_id)

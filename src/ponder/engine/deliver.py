@@ -68,8 +68,11 @@ def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:
     scored = choice.scored
     at = choice.num_emitted
     end = len(choice.ids) if choice.params.logprobs is None else at + len(scored)
+    forced = choice.forced
     choice.scored = []
     choice.num_emitted = end
+    if forced:
+        choice.forced = [place for place in forced if place >= end]
     while True:
         stop = _phase_end(marks, at - choice.prompt_len, end - choice.prompt_len)
         stop += choice.prompt_len
@@ -78,7 +81,8 @@ def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:
             phase: Phase = "answering" if _is_answer(choice, at) else "thinking"
             ids = tuple(choice.ids[at:stop])
             logprobs = tuple(scored[: stop - at])
-            yield _event(choice, ids, phase, logprobs, finish if is_last else None)
+            places = tuple(place - at for place in forced if at <= place < stop)
+            yield _event(choice, ids, phase, logprobs, places, finish if is_last else None)
         if is_last:
             return
         scored = scored[stop - at :]
@@ -90,10 +94,13 @@ def _event(
     ids: tuple[int, ...],
     phase: Phase,
     logprobs: tuple[TokenLogprob, ...],
+    forced: tuple[int, ...],
     finish: Finish | None,
 ) -> TokenEvent:
     if finish is None:
-        return TokenEvent(choice.request_id, choice.index, ids, phase, logprobs, seed=choice.seed)
+        return TokenEvent(
+            choice.request_id, choice.index, ids, phase, logprobs, seed=choice.seed, forced=forced
+        )
     num_completed = choice.num_emitted - choice.prompt_len
     usage = Usage(
         prompt_tokens=choice.prompt_len,
@@ -113,6 +120,7 @@ def _event(
         usage=usage,
         seed=choice.seed,
         error=finish.error,
+        forced=forced,
     )
 
 

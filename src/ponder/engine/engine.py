@@ -132,6 +132,11 @@ class Engine:
             )
         self._cache.reset(weights_version)
 
+    def replace_model(self, model: LanguageModel, weights_version: int) -> None:
+        """Go on with other weights of the same shape. BackendError unless idle."""
+        self.reset_cache(weights_version)
+        self._runner.replace_model(model)
+
     def step(self) -> list[TokenEvent]:
         """Run one batch and return what it gave, each choice's events in order. Empty work when idle."""
         slices = self._scheduler.plan()

@@ -44,6 +44,13 @@ class Runner:
         self._logits_NV: Array = None
         """Of the latest step, as the op set's array."""
 
+    def replace_model(self, model: LanguageModel) -> None:
+        """Run this one from now on; the pool stays, for its shape is the same."""
+        assert model.config == self._model.config, (
+            f"{model.config} differs from {self._model.config}"
+        )
+        self._model = model
+
     def run(self, slices: Sequence[Slice]) -> F32 | None:
         """Logits of every wanted row, slice after slice; None when no slice wants any."""
         tokens = array("i")
