@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command import Run, said
+from toy_folder import write_toy
 
 from ponder.core.errors import EXIT_CODES
 
@@ -101,10 +102,10 @@ class Terminal:
         self.process.send_signal(signal.SIGINT)
 
     def press_ctrl_c_until(self, words: str) -> None:
-        """Press again each second: readline misses a signal that comes between its prompt and its wait for a key."""
+        """Press again each second: Python misses a signal between readline's prompt and its wait for a key."""
         for _ in range(30):
             self.press_ctrl_c()
-            if select.select([self.master], [], [], 1.0)[0]:
+            if words in self.text or select.select([self.master], [], [], 1.0)[0]:
                 self.until(words)
                 return
         raise AssertionError(f"{words!r} did not come; the terminal shows {self.text!r}")
@@ -116,35 +117,32 @@ class Terminal:
         os.close(self.master)
 
 
-def test_at_a_terminal(toy: Path, environ: dict[str, str], tmp_path: Path) -> None:
-    endless = ["--ignore-end-ids", "--temperature", "1", "--seed", "3"]
-    # Token 260 would close the thinking of its own accord.
-    arguments = ["chat", "--model", str(toy), *endless, "--logit-bias", "260:-100"]
-    terminal = Terminal(arguments, environ)
+@pytest.fixture(scope="module")
+def long_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy whose answer goes on until it is stopped, also on a busy machine."""
+    return write_toy(tmp_path_factory.mktemp("long") / "toy", max_positions=32_768)
+
+
+# Token 260 would close the thinking of its own accord.
+ENDLESS = "--ignore-end-ids --temperature 1 --seed 3 --logit-bias 260:-100".split()
+
+
+def test_ctrl_c_once_asks_for_the_answer(
+    toy: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    terminal = Terminal(["chat", "--model", str(toy), *ENDLESS], environ)
     try:
         terminal.until(">>> ")
-        terminal.type("hello\n")
+        terminal.type("hello \\\n")
+        terminal.until("... ")
+        terminal.type("and again\n")
         terminal.until("\x1b[2m")
         terminal.press_ctrl_c()
         answered = terminal.until(">>> ", 60)
         assert "\x1b[0m" in answered
         assert "stopped" not in answered
-
         terminal.type("/undo\n")
         terminal.until("(forgotten; 0 questions remain)")
-        terminal.until(">>> ")
-        terminal.type("again \\\n")
-        terminal.until("... ")
-        terminal.type("and again\n")
-        terminal.until("\x1b[2m")
-        terminal.press_ctrl_c()
-        terminal.until("\x1b[0m")
-        terminal.press_ctrl_c()
-        terminal.until("(stopped; /retry asks again)")
-        terminal.until(">>> ")
-
-        terminal.type("/undo\n")
-        terminal.until("There is nothing to undo.")
         terminal.until(">>> ")
         terminal.type("\x04")
         assert terminal.process.wait(20) == 0
@@ -155,13 +153,24 @@ def test_at_a_terminal(toy: Path, environ: dict[str, str], tmp_path: Path) -> No
     assert history.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.slow
-def test_ctrl_c_at_an_idle_prompt(toy: Path, environ: dict[str, str]) -> None:
-    """Out of the default suite: on a loaded machine the signal is now and then not seen until the next key."""
-    terminal = Terminal(["chat", "--model", str(toy)], environ)
+def test_ctrl_c_twice_stops_and_leaves_the_prompt_alive(
+    long_toy: Path, environ: dict[str, str]
+) -> None:
+    terminal = Terminal(["chat", "--model", str(long_toy), *ENDLESS], environ)
     try:
+        for _ in range(2):
+            terminal.until(">>> ")
+            terminal.type("hello\n")
+            terminal.until("\x1b[2m")
+            terminal.press_ctrl_c()
+            terminal.until("\x1b[0m")
+            terminal.press_ctrl_c()
+            terminal.until("(stopped; /retry asks again)")
         terminal.until(">>> ")
         terminal.press_ctrl_c_until("(Ctrl-D or /quit leaves)")
+        terminal.until(">>> ")
+        terminal.type("/undo\n")
+        terminal.until("There is nothing to undo.")
         terminal.until(">>> ")
         terminal.type("\x04")
         assert terminal.process.wait(20) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ CONFIG = ModelConfig(
 )
 
 
-def write_toy(folder: Path, seed: int = 0) -> Path:
+def write_toy(folder: Path, seed: int = 0, max_positions: int = CONFIG.max_positions) -> Path:
     """Write the folder and return it. Greedy decoding is what its generation_config.json asks for."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(alphabet)}, []))
@@ -61,5 +62,6 @@ def write_toy(folder: Path, seed: int = 0) -> Path:
         "tokenizer_config.json": json.dumps({"eos_token": "<|im_end|>"}),
         "chat_template.jinja": TEMPLATE,
     }
-    save_folder(folder, CONFIG, tensors, {name: text.encode() for name, text in texts.items()})
+    config = replace(CONFIG, max_positions=max_positions)
+    save_folder(folder, config, tensors, {name: text.encode() for name, text in texts.items()})
     return folder

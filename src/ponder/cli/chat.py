@@ -172,7 +172,12 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
         if is_person:
             screen.note(f"{name} · /help lists the commands · Ctrl-D leaves")
         for line in read_turns(is_person, history, screen):
-            status = conversation.say(line) or status
+            try:
+                status = conversation.say(line) or status
+            except KeyboardInterrupt:  # before the answer began, or just after its end
+                if not is_person:
+                    raise
+                screen.note("\n(stopped; /retry asks again)")
             if conversation.is_over:
                 break
     finally:

@@ -7,6 +7,7 @@ the engine. It sleeps while there is nothing to do.
 from __future__ import annotations
 
 import logging
+import signal as signals
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -145,6 +146,8 @@ class EngineWorker:
                 return replace(request, request_id=name)
 
     def _run(self) -> None:
+        # Ctrl-C must wake the main thread, also out of its wait for a key; kernel threads started here inherit this.
+        signals.pthread_sigmask(signals.SIG_BLOCK, {signals.SIGINT, signals.SIGTERM})
         engine = self._engine
         is_closing = False
         while not (is_closing and engine.is_idle):
@@ -152,11 +155,11 @@ class EngineWorker:
                 while engine.is_idle and not (self._arrivals or self._signals or self._is_closing):
                     self._wake.wait()
                 arrivals, self._arrivals = self._arrivals, []
-                signals, self._signals = self._signals, []
+                wishes, self._signals = self._signals, []
                 if self._is_closing:
                     is_closing = True
-                    signals.extend((stream, "abort") for stream in self._streams.values())
-            error = self._attempt(lambda a=arrivals, s=signals: self._advance(a, s))
+                    wishes.extend((stream, "abort") for stream in self._streams.values())
+            error = self._attempt(lambda a=arrivals, w=wishes: self._advance(a, w))
             if error and not self._recover(error, arrivals):
                 return
 
@@ -170,11 +173,11 @@ class EngineWorker:
         return ""
 
     def _advance(
-        self, arrivals: Sequence[WorkerStream], signals: Sequence[tuple[WorkerStream, Signal]]
+        self, arrivals: Sequence[WorkerStream], wishes: Sequence[tuple[WorkerStream, Signal]]
     ) -> list[TokenEvent]:
         for stream in arrivals:
             self._engine.add(stream.request)
-        for stream, signal in signals:
+        for stream, signal in wishes:
             if self._streams.get(stream.request_id) is not stream:
                 continue
             if signal == "abort":
