@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("ponder.cli.bench:run", "measure speed on this machine"),
     "train": ("ponder.cli.making:run_train", "train a model from a recipe"),
     "eval": ("ponder.cli.making:run_eval", "measure a model on held-out problems"),
+    "report": ("ponder.cli.report:run", "show a training run as a page"),
     "completion": ("ponder.cli.completion:run", "print a completion script for a shell"),
 }
 """Command → the function that runs it, resolved when it is called, and its line of help."""
@@ -211,6 +212,13 @@ OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
             ("--count", "N", between(1), "problems a family (default: 500)"),
             ("--max-tokens", "N", between(1), "most tokens of an answer (default: 1024)"),
         ),
+    },
+    "report": {
+        "": (
+            ("run", "RUN", str, "folder of a run, going on or ended"),
+            ("--output", "FILE", str, "where the page goes (default: RUN/report.html)"),
+            ("--tensorboard", "", True, "write TensorBoard's files instead, into RUN/tensorboard"),
+        )
     },
     "completion": {"": (("shell", "SHELL", ("bash", "zsh", "fish"), "bash, zsh or fish"),)},
 }
