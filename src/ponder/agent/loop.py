@@ -208,7 +208,6 @@ class _Desk:
 
     def _result(self, tool: Tool, arguments: dict[str, Any]) -> str:
         """What the tool says within its time. Its own thread does the work, and is left behind when it is late."""
-        _check_names(tool, arguments)
         said: list[str | PonderError] = []
 
         def work() -> None:
@@ -238,14 +237,3 @@ def _arguments(call: ToolCall) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ToolError('the arguments are no JSON object; give one such as {"a": 1}')
     return cast(dict[str, Any], value)
-
-
-def _check_names(tool: Tool, arguments: Mapping[str, Any]) -> None:
-    """Arguments by name, as the tool's schema lists them; their values are the tool's to check."""
-    schema = tool.spec.parameters
-    known = schema.get("properties", {})
-    missing = [name for name in schema.get("required", ()) if name not in arguments]
-    unknown = [name for name in arguments if name not in known]
-    if missing or unknown:
-        what = f"lacks {missing[0]!r}" if missing else f"does not take {unknown[0]!r}"
-        raise ToolError(f"{tool.spec.name} {what}; it takes: {', '.join(known) or 'nothing'}")

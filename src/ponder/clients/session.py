@@ -48,7 +48,6 @@ class TokenSession:
         self._prompt = template.render(messages, tools, thinking=thinking)
         self._ids = list(self._prompt.ids)
         self._num_calls = 0
-        self._called = False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -80,7 +79,6 @@ class TokenSession:
             for index, call in enumerate(message.tool_calls)
         )
         self._num_calls += len(calls)
-        self._called = bool(calls)
         return replace(message, tool_calls=calls)
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -88,27 +86,37 @@ class TokenSession:
 
         Raises UserError for a template that cannot show them.
         """
-        said = Message("assistant", None if self._called else "answer", tool_calls=_calls(messages))
-        before = self._render([_ASKED, said], is_whole=True)
-        after = self._render([_ASKED, said, *messages], is_whole=False)
-        marks = self._marks(before.ids)
-        found = self._marks(after.ids)
-        if len(found) <= len(marks) or before.ids[marks[-1]] != after.ids[found[len(marks) - 1]]:
-            raise UserError(
-                "a conversation that goes on, which this model's chat template does not write by turns",
-                "ask one question at a time, or choose another model",
-            )
-        added = after.ids[found[len(marks) - 1] :]
-        if self._ids[-1] == added[0]:
-            added = added[1:]
-        self._prompt = after
-        self._ids += added
-        return added
+        added = self._added(messages)
+        self._prompt = added
+        ids = added.ids[1:] if added.ids and added.ids[0] == self._ids[-1] else added.ids
+        self._ids += ids
+        return ids
 
-    def _render(self, messages: Sequence[Message], *, is_whole: bool) -> RenderedPrompt:
-        return self._template.render(
-            messages, add_generation_prompt=not is_whole, thinking=self._thinking
+    def _added(self, messages: Sequence[Message]) -> RenderedPrompt:
+        """What the template writes from the end mark of the model's turn on, found on a conversation of its own.
+
+        The mark is found by counting the template's marks, for a template may rewrite earlier turns; where it ends
+        the turn without one (V3 after a call), the later rendering must go on from the earlier.
+        """
+        calls = _calls(messages)
+        said = Message("assistant", None if calls else "answer", tool_calls=calls)
+        asked = self._marks(self._render([_ASKED], opens=True).ids)
+        before = self._render([_ASKED, said], opens=False).ids
+        after = self._render([_ASKED, said, *messages], opens=True)
+        marks, found = self._marks(before), self._marks(after.ids)
+        if len(asked) < len(marks) <= len(found):
+            start = found[len(marks) - 1]
+            if after.ids[start] == before[marks[-1]]:
+                return replace(after, ids=after.ids[start:])
+        elif len(asked) == len(marks) and after.ids[: len(before)] == before:
+            return replace(after, ids=after.ids[len(before) :])
+        raise UserError(
+            "a conversation that goes on, which this model's chat template does not write turn by turn",
+            "ask one question at a time, or choose another model",
         )
+
+    def _render(self, messages: Sequence[Message], *, opens: bool) -> RenderedPrompt:
+        return self._template.render(messages, add_generation_prompt=opens, thinking=self._thinking)
 
     def _marks(self, ids: Sequence[int]) -> list[int]:
         """Where the template's own marks stand (`<|im_end|>` and the like); texts never hold such an id."""

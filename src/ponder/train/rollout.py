@@ -28,6 +28,7 @@ from ponder.model.ops import make_ops
 from ponder.model.ops.protocol import Ops
 from ponder.model.weights import prepare_weights
 from ponder.tasks import verify
+from ponder.tasks.catalogue import tools_of
 from ponder.text import ChatTemplate
 
 
@@ -108,7 +109,7 @@ class Rollouts:
         config: RolloutConfig | None = None,
         *,
         ops: Ops | None = None,
-        tools: Callable[[Problem], Sequence[Tool]] = lambda problem: (),
+        tools: Callable[[Problem], Sequence[Tool]] = tools_of,
     ) -> None:
         """`ops`: the op set, by default the native one where it was built; `tools`: fresh ones for an episode."""
         self.config = config or RolloutConfig()
