@@ -6,6 +6,7 @@
     │   ├── ModelFolderError a model folder that is missing, truncated, tampered with or not supported
     │   ├── PromptError      a question that is empty, too long, or not valid text
     │   ├── StorageError     a full disk, a missing or read-only folder
+    │   ├── SandboxError     a layer of the sandbox is missing on this machine
     │   └── BusyError        the bounded queue is full                        → HTTP 429 with Retry-After
     ├── ModelError     the model broke a contract: told to it, or scored; never a crash
     │   └── ToolError        a call that failed: its text is the result the model reads
@@ -76,6 +77,10 @@ class NetworkError(UserError):
     """A download or endpoint that could not be reached or broke off."""
 
     exit_code = EXIT_CODES["network"]
+
+
+class SandboxError(UserError):
+    """A layer of the sandbox is missing on this machine, or no sandbox starts."""
 
 
 class BusyError(UserError):
