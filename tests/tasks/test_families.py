@@ -15,9 +15,9 @@ from ponder.tasks.columns import operation_lines
 from ponder.tasks.decline import SENTENCE
 from ponder.verify import evaluate
 
-SEEDS = 2000
+SEEDS = 500
 CASES = [(name, writer.name) for name, family in FAMILIES.items() for writer in family.writers]
-EQUATION = re.compile(r"(?<![\w+*/)-])[-(]*\d[-+*/()\d]*(?:=[-(]*\d[-+*/()\d]*)+(?![\w+*/(=-])")
+EQUATION = re.compile(r"(?<![\w.+*/)-])[-(]*\d[-+*/()\d.]*(?:=[-(]*\d[-+*/()\d.]*)+(?![\w+*/(=-])")
 FROZEN = {
     "arithmetic": "ad7607aa87a7a7c6",
     "countdown": "035bcbcee6f965e7",
@@ -76,7 +76,7 @@ def test_generation_is_deterministic_and_splits_are_disjoint(name: str) -> None:
     assert document(name, 5, 7)[0] == train[7].question
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FROZEN)
 def test_evaluation_sets_are_frozen(name: str) -> None:
     assert fingerprint(held_out(name))[:16] == FROZEN[name]
 

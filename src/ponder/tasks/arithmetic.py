@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TypeAlias, TypeVar
 
 from ponder.core.types import Band, Problem, Verdict
-from ponder.tasks.columns import apply, operation_lines
+from ponder.tasks.columns import apply, operation_lines, with_slip
 from ponder.tasks.family import Trace, TraceWriter
 from ponder.verify.numbers import check_number
 from ponder.verify.rational import RationalError, evaluate
@@ -21,6 +21,10 @@ FRAMES = (
     "Please compute {}.", "Can you work out {}?", "Find the value of {}.", "Solve {}.", "What's {}?", "what is {}?",
     "calculate {}", "compute {}", "Tell me what {} is.", "How much is {}", "{}?", "Calculate {}", "What is {}",
 )  # fmt: skip
+_FRAMES = [
+    (before.lower(), after.strip().lower())
+    for before, after in (frame.split("{}") for frame in sorted(FRAMES, key=len, reverse=True))
+]
 WORDS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 SIZES = {
     "S": ((1, 20), (2, 36), (3, 24), (4, 10), (5, 6), (6, 4)),
@@ -118,6 +122,17 @@ def parse_items(text: str) -> list[Item]:
     return stack[0]
 
 
+def strip_frame(question: str) -> str:
+    """What a question asks the value of, without the frame around it."""
+    text = question.strip()
+    low = text.lower()
+    for before, after in _FRAMES:
+        if before and low.startswith(before) and low.endswith(after):
+            text = text[len(before) : len(text) - len(after)]
+            break
+    return text.strip().rstrip("?=. ")
+
+
 def draw_pair(rng: random.Random, band: Band) -> list[Item]:
     op = rng.choices("+-*/", (30, 25, 33, 12))[0]
     if op == "*":
@@ -185,15 +200,7 @@ class Arithmetic:
 
     def recognise(self, question: str) -> Problem | None:
         """Strips the known frames and reads what is left as an expression."""
-        text = question.strip()
-        for frame in sorted(FRAMES, key=len, reverse=True):
-            before, after = frame.split("{}")
-            low = text.lower()
-            end = len(text) - len(after.strip()) if after.strip() else len(text)
-            if before and low.startswith(before.lower()) and low.endswith(after.strip().lower()):
-                text = text[len(before) : end]
-                break
-        text = text.strip().rstrip("?=. ")
+        text = strip_frame(question)
         for mark, word in WORDS.items():
             text = re.sub(rf"\b{word}\b", mark, text, flags=re.IGNORECASE)
         text = re.sub(r"(?<=[\d)\s])[x×](?=[\s\d(])", "*", text).replace("÷", "/").replace("−", "-")
@@ -213,14 +220,7 @@ class Arithmetic:
     def _repaired(self, problem: Problem, rng: random.Random) -> Trace:
         """One equation is first written wrong, then taken back with [BACK] and written right."""
         lines, _ = work(parse_items(problem.canonical))
-        places = [i for i, line in enumerate(lines) if re.fullmatch(r"\d+[-+*/]\d+=\d+", line)]
-        if places:
-            at = rng.choice(places)
-            left, right = lines[at].split("=")
-            slip = str(max(0, int(right) + rng.choice((-10, -2, -1, 1, 2, 10))))
-            if slip != right:
-                lines[at] = f"{left}={slip} [BACK] {left}={right}"
-        return Trace("\n".join(lines), problem.answer)
+        return Trace("\n".join(with_slip(lines, rng)), problem.answer)
 
     @property
     def writers(self) -> tuple[TraceWriter, ...]:

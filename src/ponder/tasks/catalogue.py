@@ -16,11 +16,15 @@ from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
 from ponder.tasks.family import Family, ToolFamily, Trace
 from ponder.tasks.graph import Graph
+from ponder.tasks.measures import Measures
 from ponder.tasks.procedures import Procedures
+from ponder.tasks.rationals import Rationals
 from ponder.tasks.stories import Stories
+from ponder.tasks.systems import Systems
+from ponder.tasks.tools import Tools
 
 Split = Literal["train", "test"]
-TOOL_FAMILIES: dict[str, ToolFamily] = {}
+TOOL_FAMILIES: dict[str, ToolFamily] = {"tools": Tools()}
 """The families whose problems come with tools."""
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -32,6 +36,9 @@ FAMILIES: dict[str, Family] = {
         Graph(),
         Procedures(),
         Decline(),
+        Rationals(),
+        Systems(),
+        Measures(),
         *TOOL_FAMILIES.values(),
     )
 }
@@ -53,6 +60,10 @@ FULL_MIXTURE: dict[str, float] = {
     "graph": 13.0,
     "procedures": 8.0,
     "decline": 4.0,
+    "rationals": 7.0,
+    "systems": 6.0,
+    "measures": 6.0,
+    "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""
 HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8}
@@ -143,7 +154,7 @@ def recognise(question: str) -> Problem | None:
     """The problem a free question states, when a family with a verifier reads it; never `decline`."""
     if len(question) > 4000:
         return None
-    for family in FAMILIES.values():
+    for family in reversed(FAMILIES.values()):
         problem = family.recognise(question)
         if problem is not None:
             return problem

@@ -11,6 +11,11 @@ the result so far, so that the next token always follows from a few tokens nearb
 
 from __future__ import annotations
 
+import random
+import re
+
+_EQUATION = re.compile(r"\d+[-+*/]\d+=\d+")
+
 
 def is_direct(a: int, op: str, b: int) -> bool:
     """True when one table look-up gives the result and no columns are written."""
@@ -145,3 +150,16 @@ def _divide(a: int, b: int) -> list[str]:
         if not digits:
             return lines
         left, width = f"{rest}{digits}", len(str(rest)) + 1
+
+
+def with_slip(lines: list[str], rng: random.Random) -> list[str]:
+    """The lines with one equation first written wrong, taken back with [BACK], and written right."""
+    places = [at for at, line in enumerate(lines) if _EQUATION.fullmatch(line)]
+    lines = list(lines)
+    if places:
+        at = rng.choice(places)
+        left, right = lines[at].split("=")
+        slip = str(max(0, int(right) + rng.choice((-10, -2, -1, 1, 2, 10))))
+        if slip != right:
+            lines[at] = f"{left}={slip} [BACK] {left}={right}"
+    return lines
