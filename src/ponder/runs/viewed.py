@@ -46,7 +46,7 @@ def read_samples(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def chosen(steps: dict[int, list[int]]) -> list[int]:
-    """At most MOST_SAMPLES of them: the last step, the first, then finer and finer between; whole steps where they fit."""
+    """At most MOST_SAMPLES of them: the last step, the first, then finer between them; whole steps where they fit."""
     order, left = sorted(steps), MOST_SAMPLES
     found: list[int] = []
     for index in _spread(len(order)):
