@@ -7,6 +7,7 @@
 #   make lint                let ruff mend what it can
 #   make docs                rewrite the generated parts of the documentation
 #   make results             measure nano on its held-out problems, and write the README's table
+#   make wheel               build the wheel, install it in an empty environment, ask there
 #   make parity              build llama.cpp and compare with it (minutes)
 
 Q ?= What is 17 * 23?
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 EXTRA = $(BIN)/python -c 'import sys, tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"]))'
 
-.PHONY: ask test check lint docs results parity clean
+.PHONY: ask test check lint docs results wheel parity clean
 
 ask: $(VENV)/.base
 	@$(BIN)/ponder ask "$$Q"
@@ -46,6 +47,15 @@ results: $(VENV)/.dev
 	@mkdir -p benchmarks/results
 	$(BIN)/ponder eval --json > benchmarks/results/.nano.json && mv benchmarks/results/.nano.json benchmarks/results/nano.json
 	$(BIN)/python docs/generate.py
+
+# Away from the checkout and its folders: what a user of the wheel has, and no torch.
+wheel: $(VENV)/.python
+	rm -rf dist && mkdir dist
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	$(PYTHON) -m venv --clear dist/empty
+	dist/empty/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt dist/ponder-*.whl
+	cd / && env -i HOME="$(CURDIR)/dist" "$(CURDIR)/dist/empty/bin/ponder" ask "$$Q"
+	@! test -e dist/empty/lib/python3*/site-packages/torch || { echo "the wheel brought torch" >&2; exit 1; }
 
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -m slow tests/parity
