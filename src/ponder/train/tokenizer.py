@@ -34,12 +34,36 @@ CHAT_TEMPLATE = """\
 {%- for message in messages %}
 {%- if message.role == 'user' %}{% set ns.last_user = loop.index0 %}{% endif %}
 {%- endfor %}
+{%- if tools %}
+{{- '<|im_start|>system\\n' }}
+{%- if messages[0].role == 'system' %}{{- (messages[0].content or '') + '\\n\\n' }}{% endif %}
+{{- 'Tools:' }}
+{%- for tool in tools %}
+{%- set tool = tool.function if tool.function is defined else tool %}
+{%- set keys = (tool.parameters or {}).properties or {} %}
+{{- '\\n' + tool.name + '(' + keys | join(', ') + '): ' + (tool.description or '') }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
 {%- for message in messages %}
+{%- if message.role == 'tool' %}
+{%- if loop.first or loop.previtem.role != 'tool' %}{{- '<|im_start|>user' }}{% endif %}
+{{- '\\n<tool_response>' + (message.content or '') + '</tool_response>' }}
+{%- if loop.last or loop.nextitem.role != 'tool' %}{{- '<|im_end|>\\n' }}{% endif %}
+{%- elif not (tools and loop.first and message.role == 'system') %}
 {{- '<|im_start|>' + message.role + '\\n' }}
 {%- if message.role == 'assistant' and loop.index0 > ns.last_user %}
 {{- '<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}
 {%- endif %}
-{{- (message.content or '') + '<|im_end|>\\n' }}
+{{- message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+{%- set call = call.function if call.function is defined else call %}
+{%- if message.content or not loop.first %}{{- '\\n' }}{% endif %}
+{{- '<tool_call>{"name": ' + call.name | tojson + ', "arguments": ' }}
+{{- (call.arguments if call.arguments is string else call.arguments | tojson) + '}</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
 {{- '<|im_start|>assistant\\n<think>\\n' }}
@@ -48,7 +72,10 @@ CHAT_TEMPLATE = """\
 {%- endif %}
 {%- endif %}
 """
-"""ChatML turns with QwQ's thinking tags; earlier answers stand without their thinking."""
+"""ChatML turns with QwQ's thinking tags; earlier answers stand without their thinking.
+
+Tools are one line each in the system turn, calls are JSON in Hermes tags, results come in a user turn as Qwen's do.
+"""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
