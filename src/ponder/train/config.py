@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ponder.core.errors import ConfigError
+from ponder.tasks import FAMILIES
 from ponder.train.documents import DocumentsConfig
+from ponder.train.rl.algorithms import algorithm_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class OptimizerConfig:
     """Of matrices and embeddings, times the step size."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient."""
+    matrices: Literal["muon", "adamw"] = "muon"
+    """What moves the matrices inside the blocks; `adamw` moves everything with `adam_lr`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,200 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class AlgorithmConfig:
+    """Which line of the table in `rl/algorithms`; None takes that line's value."""
+
+    name: str = "centred"
+    clip_low: float | None = None
+    clip_high: float | None = None
+    dual_clip: float | None = None
+    """Bound c > 1 on the loss of tokens with a negative advantage, as −c·A."""
+    kl_weight: float = 0.0
+    """Weight of KL to the starting weights; above 0 they are kept in memory."""
+    kl: Literal["k1", "k2", "k3"] = "k3"
+    importance_cap: float | None = None
+    """Truncated importance sampling for a sampler whose log-probabilities differ from the trainer's."""
+    updates: int = 1
+    """Optimizer steps on one batch of answers, each on its own part of the groups."""
+
+    def __post_init__(self) -> None:
+        algorithm_of(self.name)
+        if self.updates < 1 or self.kl_weight < 0:
+            raise ConfigError(
+                f"updates is {self.updates} and kl_weight {self.kl_weight}",
+                "allowed are updates ≥ 1 and kl_weight ≥ 0",
+            )
+        if self.dual_clip is not None and self.dual_clip <= 1:
+            raise ConfigError(f"dual_clip is {self.dual_clip}", "allowed is more than 1, or none")
+        if self.importance_cap is not None and self.updates > 1:
+            raise ConfigError(
+                f"importance_cap with {self.updates} updates of one batch",
+                "take updates = 1: the trainer's own numbers are those of the batch's weights",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How many answers are sampled, and how long; always from the model's own distribution."""
+
+    prompts: int = 32
+    """Groups of one step."""
+    samples: int = 8
+    """Answers of one group."""
+    max_tokens: int = 300
+    """Most tokens of an answer, thinking and tool calls included, at the end of the length schedule."""
+    first_max_tokens: int | None = None
+    """Most tokens at the first step; None: `max_tokens` from the start."""
+    length_steps: int = 100
+    """Steps over which the limit grows, in a straight line."""
+    rounds: int = 2
+    """Most rounds of drawing groups in one step; from the second on, as many as were dropped."""
+    max_turns: int = 6
+    """Most turns of an episode with tools."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, wanted in (("temperature", 1), ("top_p", 1), ("top_k", 0), ("min_p", 0)):
+            if getattr(self, name) != wanted:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)} in reinforcement learning",
+                    f"allowed is {wanted}: the loss compares the model's own distribution with the "
+                    "sampler's, and any other value makes the ratio wrong at every token",
+                )
+        for name, least in (
+            ("prompts", 1), ("samples", 2), ("max_tokens", 2), ("rounds", 1), ("max_turns", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}", f"allowed is {least} or more")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardConfig:
+    """1 for a right answer in the right form, else 0; then the costs."""
+
+    call_cost: float = 0.01
+    """Of one tool call, taken from a right answer's reward, which stays above 0."""
+    overlong: Literal["wrong", "left_out"] = "wrong"
+    """An answer cut by a limit: scored 0, or left out of the loss."""
+    overlong_penalty: float = 0.0
+    """Taken from an answer's reward as its length nears the limit, all of it where it was cut."""
+    overlong_tokens: int = 64
+    """Over how many last tokens the penalty grows, in a straight line."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolsConfig:
+    """Which problems are drawn: fresh ones, and those known to lie at the edge of competence."""
+
+    low: float = 1 / 16
+    """Least pass rate of a problem at the edge."""
+    high: float = 15 / 16
+    fresh: float = 0.5
+    """Share of draws that are new problems."""
+    size: int = 256
+    """Most known problems of one kind."""
+    refresh_steps: int = 50
+    """Steps after which problems once too hard are tried again."""
+    least_share: float = 0.25
+    """A kind whose problems are all too easy or too hard is drawn this much less, at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """When an alarm is raised, and when the pre-flight refuses."""
+
+    truncated: float = 0.5
+    """Share of answers cut by a limit."""
+    flat: float = 0.95
+    """Share of groups with nothing to tell apart."""
+    entropy_low: float = 0.2
+    """Entropy as a share of the first steps'; `entropy_high` likewise."""
+    entropy_high: float = 3.0
+    reward_drop: float = 0.3
+    """Fall of the smoothed reward below its best."""
+    reward_jump: float = 0.5
+    """Rise of the smoothed reward within 10 steps: more often a hole in a verifier than a discovery."""
+    gap: float = 1e-3
+    """Largest difference of the sampler's and the trainer's log-probabilities."""
+    preflight_prompts: int = 16
+    """Groups sampled before the first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixConfig:
+    """Worked solutions among the answers, against forgetting."""
+
+    share: float = 0.12
+    """Of a step's tokens."""
+    weight: float = 0.1
+    """Of their mean loss, beside the policy term's 1."""
+    documents: DocumentsConfig = field(default_factory=DocumentsConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ConfigError(f"mix.share is {self.share}", "allowed is 0 up to, not including, 1")
+
+
+def _rl_optimizer() -> OptimizerConfig:
+    return OptimizerConfig(matrices="adamw", adam_lr=5e-5, beta2=0.95, weight_decay=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RlRecipe:
+    """Reinforcement learning on answers that a program checks, from a model folder."""
+
+    type: Literal["rl"]
+    start_from: Path
+    """The model folder to start from; its tokenizer and chat template are used."""
+    schedule: ScheduleConfig
+    """In steps: a time limit would make the result depend on the clock."""
+    problems: Mapping[str, float]
+    """Share of draws by kind, `family/band`, e.g. `"countdown/R" = 0.3`; shares need not sum to 1."""
+    problem_count: int | None = None
+    """Draw from only this many problems of each kind; None: an endless stream."""
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    pools: PoolsConfig = field(default_factory=PoolsConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
+    preflight: Literal["refuse", "warn", "skip"] = "refuse"
+    """What a small rollout before the first step does when the run cannot learn."""
+    optimizer: OptimizerConfig = field(default_factory=_rl_optimizer)
+    micro_tokens: int = 2048
+    """Rows computed at a time."""
+    threads: int = 2
+    checkpoint_steps: int = 10
+    """Steps between checkpoints."""
+    sample_steps: int = 10
+    """Steps between groups written for people; 0: none."""
+    sample_groups: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule.steps is None:
+            raise ConfigError(
+                f"stop_after_s is {self.schedule.stop_after_s} in reinforcement learning",
+                "give schedule.steps: a resumed run must not depend on the clock",
+            )
+        for kind in self.problems:
+            family, slash, band = kind.partition("/")
+            if family not in FAMILIES or not slash or band not in ("S", "R", "O"):
+                raise ConfigError(
+                    f"problems holds {kind!r}",
+                    f"allowed are family/band with the bands S, R, O and {', '.join(FAMILIES)}",
+                )
+        if not sum(self.problems.values()) > 0 or min(self.problems.values()) < 0:
+            raise ConfigError(
+                f"problems is {dict(self.problems)}", "allowed are shares ≥ 0, one above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One stage of training, by `stage.type`."""
 
-    stage: TokenizerRecipe | ModelRecipe
+    stage: TokenizerRecipe | ModelRecipe | RlRecipe

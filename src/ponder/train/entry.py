@@ -18,6 +18,7 @@ STAGES: dict[str, str] = {
     "tokenizer": "ponder.train.tokenizer:run",
     "pretrain": "ponder.train.stages:run",
     "sft": "ponder.train.stages:run",
+    "rl": "ponder.train.rl.stage:run",
 }
 """Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say)."""
 

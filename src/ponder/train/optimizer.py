@@ -32,7 +32,8 @@ class Optimizer:
         self.config = config
         self._parameters = parameters
         self._run_all = run_all
-        self._matrices = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
+        inner = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
+        self._matrices = inner if config.matrices == "muon" else []
         self._others = [name for name in parameters if name not in set(self._matrices)]
         self.state: dict[str, Tensor] = {}
         for name in self._matrices:

@@ -6,12 +6,12 @@ import ctypes
 import ctypes.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 
-from ponder.core.config import config_toml, read_config
+from ponder.core.config import config_toml, config_values, read_config
 from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig, read_model_config
 from ponder.model.folder import FolderTensors
@@ -19,9 +19,10 @@ from ponder.model.ops.scalar import float32_of
 from ponder.model.shapes import named_shape
 from ponder.model.weights import tensor_shapes
 from ponder.runs import RunFolder
+from ponder.runs.folder import write_atomically
 from ponder.text import Tokenizer
-from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, export_folder, load_tensors
-from ponder.train.config import ModelRecipe, Recipe
+from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, Progress, export_folder, load_tensors
+from ponder.train.config import ModelRecipe, Recipe, RlRecipe
 from ponder.train.trainer import Trainer
 
 Say = Callable[[str], None]
@@ -37,29 +38,105 @@ def run(
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
     keep_freed_memory()
     config, start = _beginning(stage)
-    _check_tokenizer(stage.tokenizer, config)
-    text = config_toml(recipe)
-    folder = RunFolder.open(run_dir) if resume else RunFolder.create(run_dir, text)
-    trainer = Trainer(stage, config, folder, start, lambda record: _say_step(record, say))
-    if resume:
-        trainer.resume(from_step)
-        folder.save_config(text)
-        say(f"resumed at step {trainer.progress.step}")
+    check_tokenizer(stage.tokenizer, config)
+
+    def begin(folder: RunFolder) -> Trainer:
+        return Trainer(stage, config, folder, start, lambda record: _say_step(record, say))
+
+    trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()
-    output = folder.path / "model"
+    output = trainer.run.path / "model"
     export_folder(output, config, trainer.network.state_dict(), stage.tokenizer)
     say(f"model: {output}")
     return output
+
+
+class Resumable(Protocol):
+    """What `open_run` needs of a trainer."""
+
+    @property
+    def run(self) -> RunFolder: ...
+    @property
+    def progress(self) -> Progress: ...
+    def resume(self, from_step: int | None = None) -> None: ...
+
+
+R = TypeVar("R", bound=Resumable)
+
+
+def open_run(
+    recipe: Recipe,
+    run_dir: Path,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    begin: Callable[[RunFolder], R],
+) -> R:
+    """The trainer of a new run, or of one that goes on from a checkpoint.
+
+    A run killed before its first checkpoint begins anew. Settings changed on resuming are recorded: `configs/` holds
+    every config that was in force, by the step it began at, and metrics.jsonl says which keys changed.
+    """
+    text = config_toml(recipe)
+    if not resume:
+        return begin(RunFolder.create(run_dir, text))
+    folder = RunFolder.open(run_dir)
+    trainer = begin(folder)
+    if folder.checkpoints() or from_step is not None:
+        trainer.resume(from_step)
+    else:
+        folder.rewind(0)
+    step = trainer.progress.step
+    _record_config(folder, recipe, text, step)
+    say(f"resumed at step {step}")
+    return trainer
+
+
+def _record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
+    old_text = (folder.path / "config.toml").read_text(encoding="utf-8")
+    if old_text == text:
+        return
+    old = _flat(config_values(read_config(Recipe, [folder.path / "config.toml"])))
+    new = _flat(config_values(recipe))
+    changed = {
+        key: [old.get(key), new.get(key)]
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    }
+    history = folder.path / "configs"
+    history.mkdir(exist_ok=True)
+    if not any(history.iterdir()):
+        write_atomically(history / "00000000.toml", old_text)
+    for path in history.glob("*.toml"):
+        if int(path.stem) > step:
+            path.unlink()
+    write_atomically(history / f"{step:08d}.toml", text)
+    folder.log({"step": step, "event": "config", "changed": changed})
+    folder.save_config(text)
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else key
+        if isinstance(value, Mapping):
+            flat |= _flat(cast("Mapping[str, Any]", value), name)
+        else:
+            flat[name] = value
+    return flat
 
 
 def export(run_dir: str | Path, output: str | Path) -> None:
     """The newest checkpoint of a run, also one still going on, as a model folder."""
     folder = RunFolder.open(run_dir)
     stage = read_config(Recipe, [folder.path / "config.toml"]).stage
-    assert isinstance(stage, ModelRecipe), stage
-    config, _ = _beginning(stage)
+    if isinstance(stage, RlRecipe):
+        config, tokenizer = read_model_config(stage.start_from), stage.start_from
+    else:
+        assert isinstance(stage, ModelRecipe), stage
+        config, tokenizer = _beginning(stage)[0], stage.tokenizer
     weights = load_tensors(folder.checkpoint() / WEIGHTS)
-    export_folder(Path(output), config, weights, stage.tokenizer)
+    export_folder(Path(output), config, weights, tokenizer)
 
 
 def _beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
@@ -67,15 +144,20 @@ def _beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tens
     if stage.start_from is None:
         assert stage.shape is not None, stage
         return named_shape(stage.shape), None
-    config = read_model_config(stage.start_from)
-    tensors = FolderTensors(stage.start_from, config)
+    return start_weights(stage.start_from)
+
+
+def start_weights(folder: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
+    """Config and fp32 weights of a model folder."""
+    config = read_model_config(folder)
+    tensors = FolderTensors(folder, config)
     return config, {
         name: torch.from_numpy(np.array(float32_of(tensors.tensor(name))))
         for name in tensor_shapes(config)
     }
 
 
-def _check_tokenizer(folder: Path, config: ModelConfig) -> None:
+def check_tokenizer(folder: Path, config: ModelConfig) -> None:
     """Before anything is written: the files are there, and every id has a row of the embedding."""
     missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
     if missing:

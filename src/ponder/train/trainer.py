@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict(dict(start))
         self._parameters = dict(self.network.named_parameters())
-        self._pool = ThreadPoolExecutor(recipe.threads, initializer=_settle_thread)
+        self._pool = ThreadPoolExecutor(recipe.threads, initializer=settle_thread)
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._pool.map)
         self.stream = DocumentStream(
             recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed
@@ -72,7 +72,7 @@ class Trainer:
 
     def train(self, max_steps: int | None = None) -> None:
         """Steps until the schedule ends, or `max_steps` of them; checkpoints on the way and at the end."""
-        _settle_thread()
+        settle_thread()
         progress, recipe = self.progress, self.recipe
         last_saved, last_time = time.monotonic(), time.monotonic()
         done = 0
@@ -150,18 +150,10 @@ class Trainer:
         }
 
     def _add_gradients(self, batches: list[Packed], total_weight: float) -> float:
-        """Sets every parameter's gradient of the weighted mean loss; returns that loss.
-
-        Micro-batches run side by side, one thread each, and are added in their own order: the bits of the sum do not
-        depend on the number of threads, and a thread that loses its core holds up nobody.
-        """
+        """Sets every parameter's gradient of the weighted mean loss; returns that loss."""
         share = partial(self._gradient, total_weight=total_weight)
-        parts = list(self._pool.map(share, batches))
-        for index, parameter in enumerate(self._parameters.values()):
-            parameter.grad = parts[0][1][index]
-            for _, gradients in parts[1:]:
-                parameter.grad.add_(gradients[index])
-        return sum(loss for loss, _ in parts)
+        parts = self._pool.map(share, batches)
+        return sum(add_gradients(list(self._parameters.values()), parts))
 
     def _gradient(
         self, batch: Packed, total_weight: float
@@ -183,7 +175,30 @@ class Trainer:
         return float(loss.detach()), torch.autograd.grad(loss, tuple(self._parameters.values()))
 
 
-def _settle_thread() -> None:
+T = TypeVar("T")
+
+
+def add_gradients(
+    parameters: Sequence[torch.nn.Parameter],
+    parts: Iterable[tuple[T, tuple[torch.Tensor, ...]]],
+) -> Iterator[T]:
+    """Sets every parameter's gradient to the sum over `parts`; yields what came with each gradient.
+
+    Micro-batches run side by side, one thread each, and are added in their own order: the bits of the sum do not
+    depend on the number of threads, and a thread that loses its core holds up nobody.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    for fact, gradients in parts:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if parameter.grad is None:
+                parameter.grad = gradient
+            else:
+                parameter.grad.add_(gradient)
+        yield fact
+
+
+def settle_thread() -> None:
     """One core a thread; numbers too small for fp32's normal range count as 0, which is many times faster."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -82,6 +82,8 @@ class Row:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     streams: Mapping[Component, Stream]
+    group: int | None = None
+    """Number of the group it belongs to; None for a worked solution."""
 
 
 Averaging = Literal["token", "sequence", "constant"]
@@ -191,7 +193,7 @@ def streams(
     """Rows of the answers that count. `max_tokens` is the constant of `constant` averaging."""
     rows: list[Row] = []
     values_PG = advantages(algorithm, groups_PG)
-    for group, values in zip(groups_PG, values_PG, strict=True):
+    for number, (group, values) in enumerate(zip(groups_PG, values_PG, strict=True)):
         for answer, value in zip(group, values, strict=True):
             length = sum(answer.sampled)
             if value is None or not length:
@@ -205,7 +207,7 @@ def streams(
                 made = {"rl": _stream(answer, value, scale, norm)}
                 if kl_weight:
                     made["ref_kl"] = _stream(answer, kl_weight, scale, norm)
-            rows.append(Row(tuple(answer.ids), tuple(answer.logprobs), made))
+            rows.append(Row(tuple(answer.ids), tuple(answer.logprobs), made, number))
     return rows
 
 
