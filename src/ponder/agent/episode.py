@@ -43,7 +43,7 @@ class Episode:
     num_calls: int = 0
     num_failed_calls: int = 0
     usage: Usage = field(default_factory=Usage)
-    """Of the first prompt, and of all turns together."""
+    """Of the first prompt, and of all turns together; cached tokens are left out, for they depend on what else ran."""
     error: str = ""
     """For finish `error`: what failed."""
 

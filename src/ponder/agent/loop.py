@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ponder.agent.episode import Episode, Reply, Segment
-from ponder.core.errors import BackendError, PonderError, ToolError
+from ponder.core.errors import BackendError, PonderError, PromptError, ToolError
 from ponder.core.protocols import Session, TokenEngine, TokenStream, Tool
 from ponder.core.types import (
     FinishReason,
@@ -68,13 +68,19 @@ def episode_steps(
     limits: Limits | None = None,
     sampling: SamplingParams | None = None,
 ) -> Steps:
-    """The loop. Errors of tools, unknown tools and bad arguments become text for the model; nothing else does."""
+    """The loop. A `ToolError`, an unknown tool and bad arguments become text for the model; what fails on our side
+    ends the episode with `error`. PromptError when the prompt leaves no room under the limits."""
     limits, sampling = limits or Limits(), sampling or SamplingParams()
     log = _Log([Segment(session.ids)])
     desk = _Desk({tool.spec.name: tool for tool in tools}, limits)
     for turn in range(limits.max_turns):
         room = _room(limits, sampling, len(session.ids))
         if room is not None and room < 1:
+            if turn == 0:
+                raise PromptError(
+                    f"the prompt's {len(session.ids)} tokens leave no room of {limits.total_tokens}",
+                    "shorten the prompt or raise total_tokens",
+                )
             return log.episode("length", desk)
         params = replace(sampling, seed=turn_seed(sampling.seed, turn), max_tokens=room)
         reply = yield session.request(params)
@@ -84,7 +90,10 @@ def episode_steps(
             return log.episode(reply.finish, desk, reply.error)
         if turn + 1 == limits.max_turns:
             break
-        results = [desk.run(call) for call in message.tool_calls]
+        try:
+            results = [desk.run(call) for call in message.tool_calls]
+        except BackendError as error:
+            return log.episode("error", desk, str(error))
         log.messages.extend(results)
         log.segments.append(Segment(session.extend(results)))
     return log.episode("tool_calls", desk)
@@ -97,8 +106,10 @@ def run_episode(
     limits: Limits | None = None,
     sampling: SamplingParams | None = None,
 ) -> Episode:
-    """One episode to its end. BackendError when the engine fails."""
+    """One episode to its end. BackendError when the engine or a tool failed."""
     ((_, episode),) = run_episodes(engine, [episode_steps(session, tools, limits, sampling)])
+    if episode.finish == "error":
+        raise BackendError(episode.error)
     return episode
 
 
@@ -107,7 +118,8 @@ def run_episodes(
 ) -> Iterator[tuple[int, Episode]]:
     """Each episode with its place in `episodes`, as they end; `window` of them run at a time.
 
-    BackendError when the engine fails. Leaving early aborts what runs.
+    An episode that was lost has the finish `error`; BackendError when the engine as a whole broke. Leaving early
+    aborts what runs.
     """
     coming = enumerate(episodes)
     running: deque[tuple[int, Steps, TokenStream]] = deque()
@@ -120,8 +132,6 @@ def run_episodes(
             index, steps, stream = running[0]
             reply = Reply.of(list(stream))
             running.popleft()
-            if reply.finish == "error":
-                raise BackendError(reply.error)
             try:
                 request = steps.send(reply)
             except StopIteration as ended:
@@ -156,7 +166,6 @@ class _Log:
         old, new = self._usage, reply.usage
         self._usage = Usage(
             prompt_tokens=old.prompt_tokens or new.prompt_tokens,
-            cached_tokens=old.cached_tokens + new.cached_tokens,
             completion_tokens=old.completion_tokens + new.completion_tokens,
             thinking_tokens=old.thinking_tokens + new.thinking_tokens,
         )

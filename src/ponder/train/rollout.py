@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ponder.agent import Episode, Limits, Reply, episode_steps
+from ponder.agent import Episode, Limits, Reply, episode_steps, run_episodes
 from ponder.agent.loop import Steps
 from ponder.clients.session import TokenSession
-from ponder.core.errors import BackendError, ConfigError
-from ponder.core.protocols import Tool
+from ponder.core.errors import ConfigError
+from ponder.core.protocols import TokenEngine, Tool
 from ponder.core.types import Message, Problem, SamplingParams, TokenEvent, TokenRequest, Verdict
 from ponder.engine import Engine, EngineConfig
 from ponder.model.config import ModelConfig
@@ -143,22 +143,71 @@ class Rollouts:
         engine = self._engine
         if engine is None:
             raise ConfigError("rollouts have no weights yet", "call load before run")
-        work = _Work(self, engine, asks, on_done)
-        return work.run()
+        makes = _Makes(self._template, self.config, self._tools, engine.context_len)
+        ledger = _Ledger(on_done)
+        _Work(engine, makes, asks, ledger).run()
+        return ledger.groups()
 
-    def steps(self, ask: Ask, sample: int, context_len: int) -> Steps:
+
+class RemoteRollouts:
+    """The same over any `TokenEngine` (an engine's thread, an endpoint), whose weights are not ours to set."""
+
+    def __init__(
+        self,
+        engine: TokenEngine,
+        template: ChatTemplate,
+        config: RolloutConfig | None = None,
+        *,
+        context_len: int,
+        tools: Callable[[Problem], Sequence[Tool]] = tools_of,
+    ) -> None:
+        """`context_len`: most tokens the engine takes in one sequence."""
+        self._engine = engine
+        self._makes = _Makes(template, config or RolloutConfig(), tools, context_len)
+
+    def run(
+        self, asks: Iterable[Ask], on_done: Callable[[int, Group], None] = lambda index, group: None
+    ) -> list[Group]:
+        """As `Rollouts.run`. BackendError or NetworkError when the engine as a whole fails."""
+        ledger = _Ledger(on_done)
+        places: list[tuple[int, int]] = []
+
+        def begun() -> Iterator[Steps]:
+            for ask in asks:
+                group = ledger.open(ask)
+                for sample in range(ask.samples):
+                    places.append((group, sample))
+                    yield self._makes.steps(ask, sample)
+
+        window = self._makes.config.max_running
+        for index, episode in run_episodes(self._engine, begun(), window):
+            ledger.end(*places[index], episode)
+        return ledger.groups()
+
+
+@dataclass(frozen=True, slots=True)
+class _Makes:
+    """Begins episodes; the same ones for every kind of engine."""
+
+    template: ChatTemplate
+    config: RolloutConfig
+    tools: Callable[[Problem], Sequence[Tool]]
+    context_len: int
+
+    def steps(self, ask: Ask, sample: int) -> Steps:
         """One episode of a group, not yet begun."""
-        config = self.config
-        tools = tuple(self._tools(ask.problem))
+        config, context_len = self.config, self.context_len
+        tools = tuple(self.tools(ask.problem))
         session = TokenSession(
-            self._template,
+            self.template,
             [Message("user", ask.problem.question)],
             [tool.spec for tool in tools],
             thinking_budget=config.thinking_budget,
         )
+        total = config.total_tokens
         limits = Limits(
             max_tokens=config.max_tokens,
-            total_tokens=min(config.total_tokens or context_len, context_len),
+            total_tokens=context_len if total is None else min(total, context_len),
             max_turns=config.max_turns,
             max_calls=config.max_calls,
         )
@@ -168,30 +217,56 @@ class Rollouts:
         return episode_steps(session, tools, limits, sampling)
 
 
-class _Work:
-    """One `run`: which episodes are under way, which wait, which groups are complete."""
+class _Ledger:
+    """Which groups have been asked for, and the episodes judged so far."""
 
-    def __init__(
-        self,
-        rollouts: Rollouts,
-        engine: Engine,
-        asks: Iterable[Ask],
-        on_done: Callable[[int, Group], None],
-    ) -> None:
-        self._rollouts = rollouts
-        self._engine = engine
-        self._coming = iter(asks)
+    def __init__(self, on_done: Callable[[int, Group], None]) -> None:
         self._on_done = on_done
         self._asks: list[Ask] = []
-        self._groups: list[list[Scored | None]] = []
+        self._scored: list[list[Scored | None]] = []
+        self.num_open = 0
+        """Episodes of groups asked for that have not ended."""
+
+    def open(self, ask: Ask) -> int:
+        """Note a group; its number."""
+        if ask.samples < 1:
+            raise ConfigError(f"a group of {ask.samples} samples", "ask for at least one")
+        self._asks.append(ask)
+        self._scored.append([None] * ask.samples)
+        self.num_open += ask.samples
+        return len(self._asks) - 1
+
+    def ask(self, group: int) -> Ask:
+        return self._asks[group]
+
+    def end(self, group: int, sample: int, episode: Episode) -> None:
+        self.num_open -= 1
+        scored = self._scored[group]
+        scored[sample] = judge(self._asks[group].problem, episode)
+        if all(scored):
+            self._on_done(group, self._group(group))
+
+    def groups(self) -> list[Group]:
+        return [self._group(group) for group in range(len(self._asks))]
+
+    def _group(self, group: int) -> Group:
+        return tuple(each for each in self._scored[group] if each is not None)
+
+
+class _Work:
+    """One `run` on the pure engine: which episodes are under way, and which wait for a place."""
+
+    def __init__(self, engine: Engine, makes: _Makes, asks: Iterable[Ask], ledger: _Ledger) -> None:
+        self._engine = engine
+        self._makes = makes
+        self._coming = iter(asks)
+        self._ledger = ledger
         self._waiting: deque[tuple[_Place, TokenRequest]] = deque()
-        self._followers: dict[int, list[int]] = {}
+        self._followers: dict[int, range] = {}
         """Samples of a group that wait for its first to have computed the prompt, which they then share."""
         self._running: dict[str, _Place] = {}
-        self._num_open = 0
-        """Episodes of opened groups that have not ended."""
 
-    def run(self) -> list[Group]:
+    def run(self) -> None:
         engine = self._engine
         try:
             while self._fill():
@@ -202,28 +277,21 @@ class _Work:
                 engine.abort(request_id)
             while not engine.is_idle:
                 engine.step()
-        return [tuple(each for each in group if each is not None) for group in self._groups]
 
     def _fill(self) -> bool:
         """Start what there is room for, older groups first; False when nothing is left to do."""
-        most = self._rollouts.config.max_running
-        while self._num_open < most and (ask := next(self._coming, None)) is not None:
-            self._open_group(ask)
+        most = self._makes.config.max_running
+        while self._ledger.num_open < most and (ask := next(self._coming, None)) is not None:
+            group = self._ledger.open(ask)
+            self._followers[group] = range(1, ask.samples)
+            self._begin(group, 0)
         while self._waiting and len(self._running) < most:
             place, request = self._waiting.popleft()
             self._running[self._engine.add(request)] = place
         return bool(self._running)
 
-    def _open_group(self, ask: Ask) -> None:
-        index = len(self._asks)
-        self._asks.append(ask)
-        self._groups.append([None] * ask.samples)
-        self._followers[index] = list(range(1, ask.samples))
-        self._num_open += ask.samples
-        self._begin(index, 0)
-
     def _begin(self, group: int, sample: int) -> None:
-        steps = self._rollouts.steps(self._asks[group], sample, self._engine.context_len)
+        steps = self._makes.steps(self._ledger.ask(group), sample)
         self._waiting.append((_Place(group, sample, steps), next(steps)))
 
     def _take(self, event: TokenEvent) -> None:
@@ -239,14 +307,4 @@ class _Work:
         try:
             self._waiting.append((place, place.steps.send(reply)))
         except StopIteration as ended:
-            self._end(place, ended.value)
-        except BackendError as error:
-            self._end(place, Episode((), (), "error", error=str(error)))
-
-    def _end(self, place: _Place, episode: Episode) -> None:
-        group = self._groups[place.group]
-        self._num_open -= 1
-        group[place.sample] = judge(self._asks[place.group].problem, episode)
-        done = tuple(each for each in group if each is not None)
-        if len(done) == len(group):
-            self._on_done(place.group, done)
+            self._ledger.end(place.group, place.sample, ended.value)
