@@ -123,7 +123,7 @@ def test_finished_groups_are_told_and_a_broken_run_can_go_on(toy):
             seen.append(len(read))
 
     read: list[int] = []
-    small = rollouts(toy, replace(CONFIG, max_running=3))
+    small = rollouts(toy, replace(CONFIG, max_running=1))
     assert small.run(on_demand(), lambda index, group: read.append(index)) == groups
     assert seen == [1, 2, 3]
 
