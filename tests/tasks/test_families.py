@@ -28,6 +28,11 @@ FROZEN = {
     "decline": "3975805928852d6b",
 }
 
+WORDY = ("procedures", "decline", "compositions", "reading", "formats", "tools")
+"""Families whose traces hold few equations."""
+UNREAD = ("decline", "reading", "formats", "tools")
+"""Families that read no free question."""
+
 
 def equations_in(thinking: str) -> list[str]:
     """Chains of equal numeric expressions; what [BACK] takes back is left out."""
@@ -50,7 +55,7 @@ def test_every_writer_is_right_in_every_step(name: str, writer_name: str) -> Non
             values = {evaluate(part) for part in chain.split("=")}
             assert len(values) == 1, (chain, trace.thinking)
             counted += 1
-    assert counted > SEEDS or name in ("procedures", "decline")
+    assert counted > SEEDS or name in WORDY
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -81,7 +86,7 @@ def test_evaluation_sets_are_frozen(name: str) -> None:
     assert fingerprint(held_out(name))[:16] == FROZEN[name]
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "decline"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in UNREAD])
 def test_questions_are_read_back_into_the_same_problem(name: str) -> None:
     bands: tuple[Band, ...] = ("S", "R", "O")
     for band in bands:
