@@ -10,6 +10,10 @@
 #include <cstdint>
 #include <string>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace ponder {
 
 namespace nb = nanobind;
@@ -81,8 +85,45 @@ class Array {
   Py_buffer view_;
 };
 
+// The arithmetic is defined with subnormal numbers; a thread that flushes them to zero, as a trainer's
+// may, computes with them while this lives.
+class Subnormals {
+ public:
+  Subnormals() : state_(read()) {
+    if (state_ & kFlush) write(state_ & ~kFlush);
+  }
+  ~Subnormals() {
+    if (state_ & kFlush) write(state_);
+  }
+  Subnormals(const Subnormals&) = delete;
+  Subnormals& operator=(const Subnormals&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  using State = unsigned;
+  static constexpr State kFlush = 0x8040;
+  static State read() { return _mm_getcsr(); }
+  static void write(State state) { _mm_setcsr(state); }
+#elif defined(__aarch64__)
+  using State = uint64_t;
+  static constexpr State kFlush = State{1} << 24;
+  static State read() {
+    State state;
+    asm volatile("mrs %0, fpcr" : "=r"(state));
+    return state;
+  }
+  static void write(State state) { asm volatile("msr fpcr, %0" : : "r"(state)); }
+#else
+  using State = unsigned;
+  static constexpr State kFlush = 0;
+  static State read() { return 0; }
+  static void write(State) {}
+#endif
+  State state_;
+};
+
 // Releases the interpreter's lock for work long enough that others should run meanwhile. Shorter work
-// keeps it: getting it back from a busy thread can take milliseconds.
+// keeps it: getting it back from a busy thread can take milliseconds. Every verb holds one.
 class Unlocked {
  public:
   explicit Unlocked(double cost_ns) {
@@ -95,6 +136,7 @@ class Unlocked {
   Unlocked& operator=(const Unlocked&) = delete;
 
  private:
+  const Subnormals subnormals_;
   PyThreadState* state_ = nullptr;
 };
 

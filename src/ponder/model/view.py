@@ -24,6 +24,11 @@ class PackedView:
 
     starts_S1: Any
     """int32, S + 1 row offsets, from 0 up to T."""
+    parents_S: tuple[int, ...] = ()
+    """For each sequence the earlier one that it goes on from and sees whole, or −1; empty: none does.
+
+    So that samples of one prompt share its rows, in training. A parent has no parent of its own.
+    """
 
 
 @dataclass(slots=True)

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal, cast, get_args
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
+from ponder.core.errors import ConfigError
 from ponder.model import transformer
 from ponder.model.config import ModelConfig
+from ponder.model.ops import make_ops
+from ponder.model.ops.protocol import Ops, WeightsFormat
+from ponder.model.ops.torch_native import NativeTorchOps, PackedLinear
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
-from ponder.model.view import View
+from ponder.model.view import PackedView, View
 from ponder.model.weights import EMBEDDING, FINAL_NORM, HEAD, LayerWeights, Weights, tensor_shapes
+
+Kernels = Literal["native", "torch"]
+"""Whose forward: the compiled op set's, with the bits of the engine's rollouts, or torch's own."""
+
+Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Network(nn.Module):
-    """Parameters of one model, fp32; `state_dict` has exactly the names of a model folder."""
+    """Parameters of one model, fp32; `state_dict` has exactly the names of a model folder.
 
-    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+    A network made float64 by `double()` computes by torch whatever `kernels` says.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int = 0,
+        kernels: Kernels = "torch",
+        weights_format: WeightsFormat = "fp32",
+    ) -> None:
+        """`weights_format` is that of the rollouts: with bf16, matrices are rounded in the forward of `native`.
+
+        Raises UserError where the native op set is not built, ConfigError for a name or format it cannot train in.
+        """
         super().__init__()
+        _check(kernels, weights_format)
         self.config = config
-        self.ops = TorchOps()
+        self._plain = TorchOps()
+        self._native = NativeTorchOps(make_ops("native", 1)) if kernels == "native" else None
+        self._weights_format: WeightsFormat = weights_format
+        self._packed: dict[str, tuple[Any, Any]] = {}
         self._rope = RopeTable(config)
         generator = torch.Generator().manual_seed(seed)
         self._tensors: dict[str, nn.Parameter] = {}
@@ -28,14 +58,21 @@ class Network(nn.Module):
             self._tensors[name] = parameter
             _attach(self, name, parameter)
 
+    @property
+    def ops(self) -> Ops:
+        """The op set of the forward."""
+        is_float = self._tensors[EMBEDDING].dtype == torch.float32
+        return self._native if self._native is not None and is_float else self._plain
+
     def prepared(self) -> Weights:
-        """The parameters as the op set wants them; fused layers are joined anew, so that gradients flow."""
+        """The parameters as the op set wants them, joined so that gradients flow."""
+        head = EMBEDDING if self.config.tied_head else HEAD
         return Weights(
             config=self.config,
             embedding=self._tensors[EMBEDDING],
             layers=tuple(self._layer(index) for index in range(self.config.num_layers)),
             final_norm=self._tensors[FINAL_NORM],
-            head=TorchLinear(self._tensors[EMBEDDING if self.config.tied_head else HEAD]),
+            head=self._joined("head", [self._tensors[head]], []),
             rope=self._rope,
         )
 
@@ -43,12 +80,10 @@ class Network(nn.Module):
         prefix = f"model.layers.{index}."
         get = self._tensors.get
 
-        def linear(*names: str) -> TorchLinear:
+        def linear(*names: str) -> Any:
             parts: list[Tensor] = [self._tensors[f"{prefix}{name}.weight"] for name in names]
-            biases: list[Tensor] = [
-                b for name in names if (b := get(f"{prefix}{name}.bias")) is not None
-            ]
-            return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None)
+            found = [get(f"{prefix}{name}.bias") for name in names]
+            return self._joined(prefix + names[0], parts, [b for b in found if b is not None])
 
         attention = "self_attn."
         return LayerWeights(
@@ -62,11 +97,119 @@ class Network(nn.Module):
             down=linear("mlp.down_proj"),
         )
 
+    def _joined(self, key: str, parts: list[Tensor], biases: list[Tensor]) -> Any:
+        """A linear layer; packed ones are kept until one of their tensors changes."""
+        ops = self.ops
+        if not isinstance(ops, NativeTorchOps):
+            return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None)
+        version = tuple((p.data_ptr(), p._version) for p in (*parts, *biases))
+        kept = self._packed.get(key)
+        if kept is None or kept[0] != version:
+            kept = (version, ops.pack(parts, biases, self._weights_format))
+            self._packed[key] = kept
+        return kept[1]
+
     def forward(self, tokens_T: Tensor, positions_T: Tensor, view: View, rows_N: Tensor) -> Tensor:
         """Logits of the rows wanted, [N, V]."""
         weights = self.prepared()
         hidden_TD = transformer.forward(self.ops, weights, tokens_T, positions_T, view)
         return transformer.logits(self.ops, weights, hidden_TD[rows_N])
+
+
+def token_logprobs(
+    network: Network,
+    tokens_T: Tensor,
+    positions_T: Tensor,
+    view: PackedView,
+    rows_N: Tensor,
+    targets_N: Tensor,
+    held_numbers: int = 1 << 23,
+) -> tuple[Tensor, Tensor]:
+    """(log-probability of target n after row n, with gradients; entropy there, without), both [N].
+
+    With `kernels="native"` and the weights of the rollout they have the bits that the engine recorded, however the
+    sequences are packed or share rows. At most `held_numbers` logits (32 MiB) are held at a time; those of several
+    chunks are computed again in the backward pass.
+    """
+    weights = network.prepared()
+    ops = network.ops
+    hidden_TD = transformer.forward(ops, weights, tokens_T, positions_T, view)
+    hidden_ND = hidden_TD[rows_N]
+
+    def score(hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        logits_NV = transformer.logits(ops, weights, hidden_ND)
+        return cast("tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N, ops))
+
+    step = max(1, held_numbers // network.config.vocab_size)
+    if len(hidden_ND) <= step:
+        return score(hidden_ND, targets_N)
+    head = weights.head
+    leaves = head.parts if isinstance(head, PackedLinear) else (head.matrix,)
+    chunks = [
+        cast("tuple[Tensor, Tensor]", _Again.apply(score, targets, hidden, *leaves))
+        for hidden, targets in zip(_split(hidden_ND, step), _split(targets_N, step), strict=True)
+    ]
+    logprobs, entropies = zip(*chunks, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
+def _split(x: Tensor, step: int) -> list[Tensor]:
+    return [x[first : first + step] for first in range(0, len(x), step)]
+
+
+class _Picked(Function):
+    """The targets' log-probabilities p and the entropy of each row; d logits = dy·(onehot − softmax)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, ops: Ops) -> tuple[Tensor, Tensor]:
+        logprobs_NV = ops.log_softmax(logits_NV.detach())
+        picked_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0]
+        shares_NV = logprobs_NV.exp()
+        entropies_N = logprobs_NV.mul_(shares_NV).sum(1).neg_()
+        ctx.save_for_backward(shares_NV, targets_N)
+        ctx.mark_non_differentiable(entropies_N)
+        return picked_N, entropies_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        dy_N1 = gradients[0][:, None]
+        shares_NV, targets_N = ctx.saved_tensors
+        return (shares_NV * -dy_N1).scatter_add_(1, targets_N[:, None], dy_N1), None, None
+
+
+class _Again(Function):
+    """`score` of a chunk of rows, whose logits are not kept but computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, score: Score, targets_N: Tensor, hidden_ND: Tensor, *leaves: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(targets_N, hidden_ND, *leaves)
+        ctx.score = score
+        picked_N, entropies_N = score(hidden_ND, targets_N)
+        ctx.mark_non_differentiable(entropies_N)
+        return picked_N, entropies_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        targets_N, hidden_ND, *leaves = ctx.saved_tensors
+        with torch.enable_grad():
+            hidden_ND = hidden_ND.detach().requires_grad_()
+            picked_N, _ = ctx.score(hidden_ND, targets_N)
+        wanted = [hidden_ND, *(leaf for leaf in leaves if leaf.requires_grad)]
+        found = iter(torch.autograd.grad(picked_N, wanted, gradients[0]))
+        d_hidden_ND = next(found)
+        d_leaves = [next(found) if leaf.requires_grad else None for leaf in leaves]
+        return None, None, d_hidden_ND, *d_leaves
+
+
+def _check(kernels: str, weights_format: str) -> None:
+    if kernels not in get_args(Kernels):
+        raise ConfigError(f"kernels is {kernels!r}", f"allowed are {', '.join(get_args(Kernels))}")
+    if weights_format not in ("fp32", "bf16"):
+        raise ConfigError(
+            f"weights_format is {weights_format!r} in training", "allowed are fp32 and bf16"
+        )
 
 
 def _initial(

@@ -21,6 +21,7 @@ from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import float32_of
+from ponder.model.ops.torch_blocks import blocks_of
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, View
 
@@ -88,6 +89,8 @@ class TorchOps:
             raise ConfigError(
                 "a paged view in the torch op set", "load the model with ops='native'"
             )
+        if view.parents_S:
+            return _attend_shared(q_THC, k_TKC, v_TKC, view, scale)
         heads, kv_heads = q_THC.shape[1], k_TKC.shape[1]
         joined = torch.cat([q_THC, k_TKC, v_TKC], 1)
         outputs: list[Tensor] = []
@@ -121,6 +124,22 @@ class TorchOps:
 
     def to_numpy(self, array: Tensor) -> NDArray[np.float32]:
         return array.detach().numpy()
+
+
+def _attend_shared(
+    q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: PackedView, scale: float
+) -> Tensor:
+    """Attention of sequences that go on from others."""
+    out_THC = torch.zeros_like(q_THC)
+    group = q_THC.shape[1] // k_TKC.shape[1]
+    for block in blocks_of(view):
+        q = q_THC[block.query_SQ].transpose(1, 2)
+        k, v = (x[block.key_SL].transpose(1, 2).repeat_interleave(group, 1) for x in (k_TKC, v_TKC))
+        hidden = block.hidden(0, q.shape[2], k.shape[2])[:, 0]
+        o = functional.scaled_dot_product_attention(q, k, v, ~hidden, scale=scale).transpose(1, 2)
+        rows = (block.query_SQ[block.real_SQ],)
+        out_THC = out_THC.index_put(rows, o[block.real_SQ])
+    return out_THC
 
 
 class _Block(NamedTuple):
