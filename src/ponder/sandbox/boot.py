@@ -49,7 +49,7 @@ def main(settings: dict[str, Any]) -> None:
 def run_python(argv: list[str]) -> None:
     """Run `FILE …` or `-c CODE …` in this interpreter as `__main__`, as the command `python` would."""
     if argv[0] == "-c":
-        name, source = "<string>", argv[1].encode()
+        name, source = "<program>", argv[1].encode()
         sys.argv = ["-c", *argv[2:]]
     else:
         name, sys.argv = argv[0], list(argv)
@@ -63,7 +63,7 @@ def run_python(argv: list[str]) -> None:
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         while trace and trace.tb_frame.f_code.co_filename != name:  # leave the frames of boot out
             trace = trace.tb_next
-        sys.__excepthook__(kind, error, trace)
+        sys.__excepthook__(kind, error.with_traceback(trace), trace)
 
     sys.excepthook = show
     exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)

@@ -6,7 +6,7 @@
     memfd: stdin           ──►
     watch: time, memory,   ◄──  boot: "ready" with a handle on the working folder
       disk, output, abort  ◄──  stdout, stderr
-    kill pid 1: the kernel ends every process inside, and only then does bwrap's own process end
+    kill pid 1 and wait for it: the kernel ends it only after every other process inside
 
 Nothing inside is trusted with a result: files are read by the parent, through the handle, after every process is dead.
 """
@@ -80,7 +80,7 @@ class Result:
     """The limit that ended it, or `abort` for the caller."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    """User and system time of every process inside, the set-up included."""
+    """User and system time of all processes inside, as last sampled (every 20 ms), the set-up included."""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Regular files of the working folder whose names match `outputs`; links and devices are left out."""
 
@@ -141,7 +141,7 @@ class Room:
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._folder = self._init = -1
         self._limit: LimitName | None = None
-        self._began, self._ended = 0.0, 0.0
+        self._began = self._ended = self._cpu_s = 0.0
         self.facts: Mapping[str, int] = {}
         """Inode numbers of the namespaces, the host's number for pid 1 inside (`child-pid`) and its owner (`owner`)."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -276,30 +276,29 @@ class Room:
         used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
         if disk.f_files - disk.f_ffree > NUM_INODES:
             return "disk"
-        page = resource.getpagesize()
-        resident = sum(_resident_pages(pid) for pid in _descendants(self.facts["child-pid"])) * page
+        usages = [_usage(pid) for pid in _descendants(self.facts["child-pid"])]
+        self._cpu_s = max(self._cpu_s, sum(seconds for seconds, _ in usages))
+        resident = sum(resident for _, resident in usages)
         return "memory" if resident + used > self._limits.memory_bytes else None
 
     def _kill(self) -> None:
         """End every process inside; returns when they are gone. Again and again without effect."""
         if self._process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            if self._init >= 0:  # bwrap's own process ends after the last one inside
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
-        done = select_one(self._end, 5.0 if self._init >= 0 else 0.0)
-        if not done:
+        if self._init >= 0:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        self._cpu_s = usage.ru_utime + usage.ru_stime
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            _ended(self._init, 5.0)
+            _ended(self._end, 5.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
-def select_one(handle: int, timeout_s: float) -> bool:
-    """True when `handle` is readable within the time."""
+def _ended(process: int, timeout_s: float) -> bool:
+    """Wait for the process behind a pidfd."""
     with selectors.DefaultSelector() as selector:
-        selector.register(handle, selectors.EVENT_READ)
+        selector.register(process, selectors.EVENT_READ)
         return bool(selector.select(timeout_s))
 
 
@@ -331,12 +330,15 @@ def _descendants(pid: int) -> Iterator[int]:
                     yield from _descendants(int(child))
 
 
-def _resident_pages(pid: int) -> int:
+def _usage(pid: int) -> tuple[float, int]:
+    """CPU seconds of a process and its ended children, and its resident bytes; zeros once it is gone."""
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1])
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
     except OSError:
-        return 0
+        return 0.0, 0
+    ticks = sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * resource.getpagesize()
 
 
 def _collect(folder: int, patterns: Sequence[str], most_bytes: int) -> dict[str, bytes]:
