@@ -11,11 +11,13 @@ from ponder.core.errors import ConfigError
 from ponder.core.protocols import Tool
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.arithmetic import Arithmetic
+from ponder.tasks.compositions import Compositions
 from ponder.tasks.countdown import Countdown
 from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
 from ponder.tasks.family import Family, ToolFamily, Trace
 from ponder.tasks.graph import Graph
+from ponder.tasks.logic import Logic
 from ponder.tasks.measures import Measures
 from ponder.tasks.procedures import Procedures
 from ponder.tasks.rationals import Rationals
@@ -39,6 +41,8 @@ FAMILIES: dict[str, Family] = {
         Rationals(),
         Systems(),
         Measures(),
+        Logic(),
+        Compositions(),
         *TOOL_FAMILIES.values(),
     )
 }
@@ -63,10 +67,12 @@ FULL_MIXTURE: dict[str, float] = {
     "rationals": 7.0,
     "systems": 6.0,
     "measures": 6.0,
+    "logic": 8.0,
+    "compositions": 9.0,
     "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""
-HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8}
+HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8, "compositions": 6}
 """One canonical form in this many is held out; 20 where nothing is said. Decline is split by template."""
 
 

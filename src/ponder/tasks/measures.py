@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from datetime import date, timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -39,8 +40,8 @@ LADDERS = (
 """Units from large to small, each with how many of the next it holds."""
 ODD = "zub fap lon vek dar mip rop gat nuv tiz keb bol pag hin sov lud wex yim cor fen".split()
 ONE = {"feet": "foot", "inches": "inch"}
-DAYS: list[str] = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS: list[str] = (
+DAYS: Sequence[str] = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS: Sequence[str] = (
     "January February March April May June July August September October November December".split()
 )
 KINDS: dict[Band, tuple[tuple[str, int], ...]] = {
