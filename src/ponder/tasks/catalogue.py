@@ -12,7 +12,6 @@ from ponder.core.protocols import Tool
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.arithmetic import Arithmetic
 from ponder.tasks.compositions import Compositions
-from ponder.tasks.compositions import Compositions
 from ponder.tasks.countdown import Countdown
 from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
@@ -44,7 +43,6 @@ FAMILIES: dict[str, Family] = {
         Measures(),
         Logic(),
         Compositions(),
-        Compositions(),
         *TOOL_FAMILIES.values(),
     )
 }
@@ -71,11 +69,10 @@ FULL_MIXTURE: dict[str, float] = {
     "measures": 6.0,
     "logic": 8.0,
     "compositions": 9.0,
-    "compositions": 9.0,
     "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""
-HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8, "compositions": 6, "compositions": 6}
+HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8, "compositions": 6}
 """One canonical form in this many is held out; 20 where nothing is said. Decline is split by template."""
 
 
