@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ponder.model.view import PackedView
-from ponder.train.network import Network
+from ponder.train.network import Network, token_logprobs
 from ponder.train.rl.algorithms import COMPONENTS, Component, Row
 from ponder.train.rl.loss import KlKind, Ratio, is_clipped, kl, policy_loss, truncated_importance
 from ponder.train.rl.records import Stats
@@ -53,66 +52,83 @@ class Batch:
     """Rows side by side."""
 
     inputs_T: list[int] = field(default_factory=list[int])
-    targets_T: list[int] = field(default_factory=list[int])
     positions_T: list[int] = field(default_factory=list[int])
     starts_S1: list[int] = field(default_factory=lambda: [0])
+    parents_S: list[int] = field(default_factory=list[int])
+    """The sequence that holds the prompt of this one, or −1: a group's prompt is computed once."""
     rows_N: list[int] = field(default_factory=list[int])
+    targets_N: list[int] = field(default_factory=list[int])
     recorded_N: list[float] = field(default_factory=list[float])
     groups_S: list[int | None] = field(default_factory=list[int | None])
     parts: dict[Component, Part] = field(default_factory=lambda: defaultdict(Part))
+    prompts: dict[tuple[int, ...], int] = field(default_factory=dict[tuple[int, ...], int])
+    """Ids of a prompt → the sequence that holds it."""
+
+    def open_sequence(self, ids: Sequence[int], first: int, parent: int, group: int | None) -> None:
+        """Ids side by side with the rest, at positions from `first` on."""
+        self.inputs_T += ids
+        self.positions_T += range(first, first + len(ids))
+        self.starts_S1.append(len(self.inputs_T))
+        self.parents_S.append(parent)
+        self.groups_S.append(group)
 
 
-def pack(rows: Sequence[Row], micro_tokens: int) -> list[Batch]:
-    """Micro-batches of about `micro_tokens` tokens, short rows first; a row is never cut."""
+def pack(rows: Sequence[Row], micro_tokens: int, shares: bool = True) -> list[Batch]:
+    """Micro-batches of about `micro_tokens` tokens; a row is never cut.
+
+    Rows of one group stand together, and with `shares` their common prompt is computed once in a micro-batch.
+    """
     norms: dict[Component, float] = defaultdict(float)
     for row in rows:
         for name, stream in row.streams.items():
             norms[name] += stream.norm
     batches: list[Batch] = []
-    for row in sorted(rows, key=lambda each: len(each.ids)):
-        length = len(row.ids) - 1
-        if not batches or len(batches[-1].inputs_T) + length > micro_tokens:
+    for row in sorted(rows, key=lambda each: (each.group is None, each.group or 0, len(each.ids))):
+        if not batches or len(batches[-1].inputs_T) + len(row.ids) - 1 > micro_tokens:
             batches.append(Batch())
-        _add(batches[-1], row, norms)
+        _add(batches[-1], row, norms, shares)
     return batches
 
 
-def _add(batch: Batch, row: Row, norms: Mapping[Component, float]) -> None:
-    first, length, sequence = len(batch.inputs_T), len(row.ids) - 1, len(batch.groups_S)
-    batch.inputs_T += row.ids[:-1]
-    batch.targets_T += row.ids[1:]
-    batch.positions_T += range(length)
-    batch.starts_S1.append(first + length)
-    batch.groups_S.append(row.group)
-    for index in range(length):
-        target = index + 1
-        counted: list[Component] = [name for name, s in row.streams.items() if s.mask[target]]
-        if not counted:
-            continue
-        for name in counted:
-            stream, part = row.streams[name], batch.parts[name]
-            part.at_M.append(len(batch.rows_N))
-            part.weights_M.append(stream.weights[target])
-            part.shares_M.append(stream.scale / norms[name])
-            part.sequence_M.append(sequence)
-        batch.rows_N.append(first + index)
+def _add(batch: Batch, row: Row, norms: Mapping[Component, float], shares: bool) -> None:
+    masks = [stream.mask for stream in row.streams.values()]
+    counted = [target for target in range(1, len(row.ids)) if any(mask[target] for mask in masks)]
+    if not counted:
+        return
+    common = row.ids[: counted[0] - 1] if shares and row.group is not None else ()
+    parent = -1
+    if common:
+        if common not in batch.prompts:
+            batch.prompts[common] = len(batch.parents_S)
+            batch.open_sequence(common, 0, -1, None)
+        parent = batch.prompts[common]
+    before = len(batch.inputs_T) - len(common)
+    sequence = len(batch.parents_S)
+    batch.open_sequence(row.ids[len(common) : -1], len(common), parent, row.group)
+    for target in counted:
+        for name, stream in row.streams.items():
+            if stream.mask[target]:
+                part = batch.parts[name]
+                part.at_M.append(len(batch.rows_N))
+                part.weights_M.append(stream.weights[target])
+                part.shares_M.append(stream.scale / norms[name])
+                part.sequence_M.append(sequence)
+        batch.rows_N.append(before + target - 1)
+        batch.targets_N.append(row.ids[target])
         batch.recorded_N.append(row.logprobs[target])
 
 
 def forward(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-probability of the next token, [N], and the entropy there, [N] without gradient."""
-    rows_N = torch.tensor(batch.rows_N)
-    logits_NV = network(
+    """Log-probabilities of the targets, [N], and the entropies there, [N] without gradient."""
+    starts_S1 = torch.tensor(batch.starts_S1, dtype=torch.int32)
+    return token_logprobs(
+        network,
         torch.tensor(batch.inputs_T),
         torch.tensor(batch.positions_T),
-        PackedView(torch.from_numpy(np.asarray(batch.starts_S1, np.int32))),
-        rows_N,
+        PackedView(starts_S1, tuple(batch.parents_S)),
+        torch.tensor(batch.rows_N),
+        torch.tensor(batch.targets_N),
     )
-    logp_NV = network.ops.log_softmax(logits_NV)
-    with torch.no_grad():
-        entropy_N = -(logp_NV.exp() * logp_NV).sum(dim=-1)
-    targets_N = torch.tensor(batch.targets_T)[rows_N]
-    return logp_NV.gather(1, targets_N[:, None])[:, 0], entropy_N
 
 
 def batch_loss(

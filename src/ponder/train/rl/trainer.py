@@ -23,7 +23,7 @@ import torch
 from ponder.core.errors import BackendError, ConfigError
 from ponder.core.types import Band
 from ponder.model.config import ModelConfig
-from ponder.model.ops import make_ops
+from ponder.model.ops import make_ops, native_available
 from ponder.runs import RunFolder
 from ponder.tasks import generate
 from ponder.text import ChatTemplate, Tokenizer
@@ -373,7 +373,8 @@ class RlTrainer:
 
 
 def _network(config: ModelConfig, start: Mapping[str, torch.Tensor]) -> Network:
-    network = Network(config)
+    """A network with these weights, whose forward has the bits of the engine's where the native op set is built."""
+    network = Network(config, kernels="native" if native_available()[0] else "torch")
     network.load_state_dict(dict(start))
     return network
 
