@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
+from replay import TEMPLATE, Replay, ids_of
 
 from ponder.agent import Episode, Limits, Reply, Segment, run_episode, run_episodes
 from ponder.agent.loop import Steps, episode_steps, turn_seed
@@ -19,22 +19,12 @@ from ponder.core.types import (
     Message,
     SamplingParams,
     TokenEvent,
-    TokenLogprob,
-    TokenRequest,
     ToolSpec,
-    Usage,
 )
-from ponder.text import ChatTemplate
 
-NANO = Path(__file__).parents[2] / "src" / "ponder" / "models" / "nano"
-TEMPLATE = ChatTemplate.from_folder(NANO)
 ASK = [Message("user", "What is 17 + 23?")]
 THOUGHT = "hm\n</think>\n\n"
 CALL = THOUGHT + '<tool_call>{"name": "add", "arguments": {"a": 17, "b": 23}}</tool_call><|im_end|>'
-
-
-def ids_of(text: str) -> tuple[int, ...]:
-    return tuple(TEMPLATE.tokenizer.encode(text, allow_special=True))
 
 
 @dataclass
@@ -54,45 +44,6 @@ class Add:
         if not isinstance(arguments.get("a"), int):
             raise ToolError("a must be a number")
         return str(arguments["a"] + arguments["b"])
-
-
-class Replay:
-    """A TokenEngine whose answers are written beforehand, a token an event, with made-up log-probabilities."""
-
-    def __init__(self, *turns: str, finish: str = "stop", forced: int = 0) -> None:
-        self.turns, self.finish, self.forced = list(turns), finish, forced
-        self.requests: list[TokenRequest] = []
-        self.aborted = 0
-
-    def submit(self, request: TokenRequest) -> Stream:
-        self.requests.append(request)
-        return Stream(self, ids_of(self.turns.pop(0)), request)
-
-
-class Stream:
-    request_id = "replayed"
-
-    def __init__(self, engine: Replay, ids: tuple[int, ...], request: TokenRequest) -> None:
-        self.engine, self.request = engine, request
-        self.ids = ids[: request.sampling.max_tokens]
-        self.is_cut = len(self.ids) < len(ids)
-
-    def abort(self) -> None:
-        self.engine.aborted += 1
-
-    def answer_now(self) -> None:
-        raise AssertionError("nobody asked")
-
-    def __iter__(self) -> Iterator[TokenEvent]:
-        for at, token_id in enumerate(self.ids):
-            is_last = at + 1 == len(self.ids)
-            finish = ("length" if self.is_cut else self.engine.finish) if is_last else None
-            yield TokenEvent(
-                "replayed", 0, (token_id,), "answering", (TokenLogprob(token_id, -at / 8),),
-                finish_reason=finish, thinking_end="self" if is_last else None,
-                usage=Usage(len(self.request.prompt_ids), 0, len(self.ids)) if is_last else None,
-                forced=(0,) if at < self.engine.forced else (), error="no memory" if finish == "error" else "",
-            )  # fmt: skip
 
 
 def run(engine: Replay, *tools: Add, **limits: Any) -> Episode:

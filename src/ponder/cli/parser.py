@@ -207,10 +207,21 @@ OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
         "": (JSON, ("--examples", "", True, "print some answers that are wrong")),
         "model": MODEL,
         "problems (held-out ones, answered greedily)": (
-            ("--family", "NAME+", str, "a task family; may repeat (default: all)"),
-            ("--band", "BAND", ("S", "R", "O"), "S shown, R rewarded, O other (default: S)"),
+            ("--family", "NAME+", str, "a task family, or all; may repeat (default: nano's own)"),
+            (
+                "--band",
+                "BAND+",
+                ("S", "R", "O"),
+                "S shown (default), R rewarded, O other; may repeat",
+            ),
             ("--count", "N", between(1), "problems a family (default: 500)"),
-            ("--max-tokens", "N", between(1), "most tokens of an answer (default: 1024)"),
+            ("--max-tokens", "N", between(1), "most tokens of a turn (default: 1024)"),
+        ),
+        "samples (beside the greedy answers)": (
+            ("--samples", "K", between(0, 1024), "answers to each problem (default: 0)"),
+            ("--temperature", "X", between(0.001, 100, float), "of the samples (default: 1)"),
+            ("--seed", "N", between(0, 2**63 - 1), "of the samples (default: 0)"),
+            ("--against", "NAME", str, "a second model, on the same problems, with paired tests"),
         ),
     },
     "report": {
@@ -229,8 +240,8 @@ DEFAULTS: dict[str, Any] = {
     "revision": "main",
     "shape": "nano",
     "runs": 3,
-    "band": "S",
     "count": 500,
+    "samples": 0,
 }
 
 

@@ -87,6 +87,11 @@ class EngineWorker:
         self._thread = threading.Thread(target=self._run, name="ponder-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def context_len(self) -> int:
+        """Most tokens of prompt and completion."""
+        return self._engine.context_len
+
     def __enter__(self) -> EngineWorker:
         return self
 

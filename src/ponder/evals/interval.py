@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 
-def wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: float, count: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a share, 95 % by default; (0, 1) when nothing was counted."""
     if count == 0:
         return 0.0, 1.0

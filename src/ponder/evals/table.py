@@ -1,27 +1,53 @@
-"""evals/table: a model's accuracy on the frozen held-out problems of each family, greedy; and declining, both ways.
+"""evals/table: a model on the frozen held-out problems of each family and band: greedy, and over samples.
 
-The caller gives the client, so that the number is that of the road every answer takes.
+Every answer is an episode of the one loop, with the family's tools where it has some: the road that training's
+rollouts take too. The caller gives the engine and how a conversation with the model is opened.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ponder.core.errors import ConfigError, PromptError
-from ponder.core.protocols import ChatClient, ChatStream
-from ponder.core.types import Band, Completion, Message, Problem, SamplingParams, Verdict
+from ponder.agent import Episode, Limits, episode_steps, run_episodes
+from ponder.agent.loop import Steps, turn_seed
+from ponder.core.errors import ConfigError
+from ponder.core.protocols import Session, TokenEngine
+from ponder.core.types import Band, Message, Problem, SamplingParams, ToolSpec, Verdict
+from ponder.evals.floor import Floor, guessing_floor
 from ponder.evals.interval import wilson
-from ponder.tasks import FAMILIES, held_out, verify
+from ponder.evals.statistics import Paired, Sampled, paired, sampled_of
+from ponder.tasks import FAMILIES, MIXTURE, held_out, verify
+from ponder.tasks.catalogue import tools_of
+
+OpenSession = Callable[[Sequence[Message], Sequence[ToolSpec]], Session]
 
 DECLINE = "decline"
 """The family of questions outside all others."""
 WINDOW = 96
-"""Requests under way at a time; more would only queue."""
+"""Episodes under way at a time; more would only queue."""
 NUM_EXAMPLES = 5
 """Wrong answers kept of each family, for people to read."""
+_OUTSIDE = Problem(DECLINE, "S", "", "I was not trained for this.", "")
+_MARKS = {"right": "1", "wrong": "0", "undecided": "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked. The same plan asks every model the same."""
+
+    families: tuple[str, ...] = ()
+    """None: those that the package's model was trained on."""
+    bands: tuple[Band, ...] = ("S",)
+    count: int = 500
+    """Problems of each family and band."""
+    samples: int = 0
+    """Answers sampled to each problem beside the greedy one."""
+    temperature: float = 1.0
+    """Of the samples."""
+    seed: int = 0
+    limits: Limits = field(default_factory=lambda: Limits(max_tokens=1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +62,7 @@ class Example:
 
 @dataclass(slots=True)
 class Row:
-    """One family's result."""
+    """One family's result in one band."""
 
     family: str
     band: Band
@@ -46,9 +72,15 @@ class Row:
     declined: int = 0
     """Answers that say "I was not trained for this"."""
     cut: int = 0
-    """Answers that ended by their length or whose thinking was cut."""
+    """Answers that ended by a limit or whose thinking was cut."""
     tokens: int = 0
     """Completion tokens, thinking included."""
+    calls: int = 0
+    failed_calls: int = 0
+    outcomes: str = ""
+    """The greedy answers, one letter a problem: 1 right, 0 wrong, ? undecided."""
+    floor: Floor | None = None
+    sampled: Sampled | None = None
     examples: list[Example] = field(default_factory=list[Example])
 
     @property
@@ -76,25 +108,6 @@ class Table:
         inside = [row for row in self.rows if row.family != DECLINE]
         return sum(row.declined for row in inside), sum(row.count for row in inside)
 
-    def text(self) -> str:
-        """The table for a terminal."""
-        lines = [f"{'family':<12} band  right    of  share  95 % interval   tokens  cut  declined"]
-        for row in self.rows:
-            low, high = row.interval
-            lines.append(
-                f"{row.family:<12} {row.band:<4} {row.right:>6} {row.count:>5} {_percent(row.accuracy)}  "
-                f"{_percent(low)} – {_percent(high)} {row.tokens / max(1, row.count):>7.0f} {row.cut:>4} "
-                f"{row.declined:>9}"
-            )
-        declined, asked = self.declined_inside
-        if asked:
-            low, high = wilson(declined, asked)
-            lines.append(
-                f"declined though inside a family: {declined} of {asked}, {_percent(declined / asked).strip()} "
-                f"({_percent(low).strip()} – {_percent(high).strip()})"
-            )
-        return "\n".join(lines)
-
     def values(self) -> dict[str, Any]:
         """The table as JSON values."""
         rows: list[dict[str, Any]] = []
@@ -107,51 +120,84 @@ class Table:
 
 
 def evaluate(
-    client: ChatClient,
-    families: Sequence[str] = (),
+    engine: TokenEngine,
+    open_session: OpenSession,
+    plan: Plan | None = None,
     *,
-    band: Band = "S",
-    count: int = 500,
-    max_tokens: int = 1024,
     facts: Mapping[str, Any] | None = None,
     done: Callable[[Row], None] = lambda row: None,
 ) -> Table:
-    """Greedy answers to the first `count` held-out problems of each family, judged by its verifier.
+    """The plan's held-out problems, each answer judged by its family's verifier.
 
     Raises ConfigError for an unknown family. `done` is told each row as it is finished.
     """
-    rows: list[Row] = []
-    for name in families or tuple(FAMILIES):
+    plan = plan or Plan()
+    names = plan.families or tuple(MIXTURE)
+    for name in names:
         if name not in FAMILIES:
             raise ConfigError(f"unknown family {name!r}", f"allowed are {', '.join(FAMILIES)}")
-        row = Row(name, band)
-        for problem, completion in answers(client, held_out(name, band, count), max_tokens):
-            _count(row, problem, completion)
-        rows.append(row)
-        done(row)
+    rows: list[Row] = []
+    for name in names:
+        for band in plan.bands:
+            problems = held_out(name, band, plan.count)
+            judged = _judged(engine, open_session, plan, problems)
+            rows.append(_row(name, band, problems, judged, plan))
+            done(rows[-1])
     return Table(tuple(rows), dict(facts or {}))
 
 
-def answers(
-    client: ChatClient, problems: Sequence[Problem], max_tokens: int
-) -> Iterator[tuple[Problem, Completion]]:
-    """Each problem with its greedy answer, in order; `WINDOW` of them are computed together."""
-    sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, seed=0)
-    waiting: deque[tuple[Problem, ChatStream]] = deque()
-    coming = iter(problems)
-    while True:
-        while len(waiting) < WINDOW and (problem := next(coming, None)) is not None:
-            waiting.append((problem, client.stream([Message("user", problem.question)], sampling)))
-        if not waiting:
-            return
-        problem, stream = waiting.popleft()
-        for _ in stream:
-            pass
-        if not stream.completions:
-            raise PromptError(
-                f"no answer came to {problem.question!r}", "the stream ended without one"
-            )
-        yield problem, stream.completions[0]
+Judged = tuple[Episode, Verdict]
+
+
+def _judged(
+    engine: TokenEngine, open_session: OpenSession, plan: Plan, problems: Sequence[Problem]
+) -> list[list[Judged]]:
+    """For each problem its greedy answer and then its samples, with their verdicts."""
+    width = 1 + plan.samples
+    answers: list[list[Judged | None]] = [[None] * width for _ in problems]
+
+    def begun() -> Iterator[Steps]:
+        for index, problem in enumerate(problems):
+            for sample in range(width):
+                sampling = SamplingParams(temperature=0.0, seed=0)
+                if sample:
+                    place = index * plan.samples + sample
+                    seed = turn_seed(plan.seed, place)
+                    sampling = SamplingParams(temperature=plan.temperature, seed=seed)
+                tools = tools_of(problem)
+                asked = [Message("user", problem.question)]
+                session = open_session(asked, [tool.spec for tool in tools])
+                yield episode_steps(session, tools, plan.limits, sampling)
+
+    for place, episode in run_episodes(engine, begun(), WINDOW):
+        problem = problems[place // width]
+        lost = episode.finish in ("error", "abort")
+        verdict = verify(problem, episode.answer)
+        if lost:
+            verdict = Verdict("undecided", f"the episode was lost: {episode.error}")
+        answers[place // width][place % width] = episode, verdict
+    return [[each for each in of_one if each is not None] for of_one in answers]
+
+
+def _row(
+    family: str,
+    band: Band,
+    problems: Sequence[Problem],
+    judged: Sequence[Sequence[Judged]],
+    plan: Plan,
+) -> Row:
+    row = Row(family, band, floor=guessing_floor(problems))
+    for problem, (greedy, *_) in zip(problems, judged, strict=True):
+        _count(row, problem, *greedy)
+    if plan.samples:
+        decided = [[e for e in each[1:] if e[1].status != "undecided"] for each in judged]
+        votes = [
+            ([e.answer for e, _ in each], [v.status == "right" for _, v in each])
+            for each in decided
+        ]
+        tokens = sum(e.usage.completion_tokens for each in judged for e, _ in each[1:])
+        row.sampled = sampled_of(plan.samples, plan.temperature, votes, tokens)
+    return row
 
 
 def is_declined(answer: str) -> bool:
@@ -159,23 +205,24 @@ def is_declined(answer: str) -> bool:
     return verify(_OUTSIDE, answer).status == "right"
 
 
-_OUTSIDE = Problem(DECLINE, "S", "", "I was not trained for this.", "")
-
-
-def _count(row: Row, problem: Problem, completion: Completion) -> None:
-    answer = completion.message.content or ""
-    verdict: Verdict = verify(problem, answer)
-    declined = is_declined(answer)
+def _count(row: Row, problem: Problem, episode: Episode, verdict: Verdict) -> None:
     row.count += 1
     row.right += verdict.status == "right"
     row.undecided += verdict.status == "undecided"
-    row.declined += declined
-    row.cut += completion.finish_reason == "length" or completion.thinking_end not in (None, "self")
-    row.tokens += completion.usage.completion_tokens
+    row.outcomes += _MARKS[verdict.status]
+    row.declined += is_declined(episode.answer)
+    row.cut += episode.is_truncated
+    row.tokens += episode.usage.completion_tokens
+    row.calls += episode.num_calls
+    row.failed_calls += episode.num_failed_calls
     if verdict.status != "right" and len(row.examples) < NUM_EXAMPLES:
-        thinking = completion.message.reasoning or ""
-        row.examples.append(Example(problem.question, answer, thinking, verdict.reason))
+        thinking = (episode.messages[-1].reasoning or "") if episode.messages else ""
+        row.examples.append(Example(problem.question, episode.answer, thinking, verdict.reason))
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:>5.1f} %"
+def compare(first: Table, second: Table) -> tuple[Paired, ...]:
+    """Two models on the same plan, family by family."""
+    return tuple(
+        paired(a.family, a.band, (a.outcomes, b.outcomes), (a.sampled, b.sampled))
+        for a, b in zip(first.rows, second.rows, strict=True)
+    )
