@@ -144,27 +144,24 @@ class Room:
         self._began = self._ended = self._cpu_s = 0.0
         self.facts: Mapping[str, int] = {}
         """Inode numbers of the namespaces, the host's number for pid 1 inside (`child-pid`) and its owner (`owner`)."""
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._information, information = os.pipe()
-        for handle in (self._information, information):
-            stack.callback(_close, handle)
-        channel = theirs.detach()
-        stack.callback(_close, channel)
-        stack.enter_context(self._channel)
-        options = ["--info-fd", str(information)]
-        passed = [information, channel]
+        self._channel, theirs = map(stack.enter_context, socket.socketpair())
+        reading, writing = os.pipe()
+        self._information = stack.enter_context(open(reading, "rb", buffering=0))
+        information = stack.enter_context(open(writing, "wb", buffering=0))
+        options = ["--info-fd", str(writing)]
+        passed = [writing, theirs.fileno()]
         if seccomp is not None:
             passed.append(_sealed(seccomp, stack))
             options += ["--seccomp", str(passed[-1])]
-        told = _sealed(marshal.dumps({**settings, "channel": channel}), stack)
+        told = _sealed(marshal.dumps({**settings, "channel": theirs.fileno()}), stack)
         start = [*command, *options, "--", python, "-S", "-s", "-P", "-B", "-c", LOADER, str(told)]
         self._process = subprocess.Popen(
             start, stdin=_sealed(stdin, stack), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
             env=ENVIRONMENT, pass_fds=(*passed, told), start_new_session=True, close_fds=True,
         )  # fmt: skip
         stack.callback(self._kill)
-        for handle in (information, channel):
-            _close(handle)
+        information.close()
+        theirs.close()
         self._end = os.pidfd_open(self._process.pid)
         stack.callback(os.close, self._end)
         for name in ("stdout", "stderr"):
@@ -262,7 +259,7 @@ class Room:
         self._folder = handles[0]
         self._stack.callback(os.close, self._folder)
         self._began = time.monotonic()
-        facts: dict[str, int] = json.loads(os.read(self._information, 4096))
+        facts: dict[str, int] = json.loads(self._information.read(4096))
         first = facts["child-pid"]
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             self._init = os.pidfd_open(first)
@@ -313,11 +310,6 @@ def _sealed(data: bytes, stack: ExitStack) -> int:
         os.close(writable)
     stack.callback(os.close, handle)
     return handle
-
-
-def _close(handle: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(handle)
 
 
 def _descendants(pid: int) -> Iterator[int]:

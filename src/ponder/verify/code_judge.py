@@ -52,7 +52,7 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None, depth: int = 0)
     """Bytes of a plain value; `keep` stores anything else and gives its handle's number."""
     if depth > 150:
         raise ValueError("nested too deep")
-    kind = type(value)
+    kind: type[Any] = type(value)
     if value is None or kind is bool:
         return {None: b"n", True: b"t", False: b"f"}[value]
     for base, code in _SCALARS.items():
@@ -60,8 +60,7 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None, depth: int = 0)
             return code(base, value)
     for base, letter in _GROUPS.items():
         if isinstance(value, base):
-            items = list(base.__iter__(value))
-            return letter + _items(items, keep, depth)
+            return letter + _items(base.__iter__(value), keep, depth)
     if isinstance(value, dict):
         pairs = [x for pair in dict.items(value) for x in pair]  # pyright: ignore[reportUnknownVariableType]
         return b"m" + _items(pairs, keep, depth)
@@ -106,7 +105,7 @@ _SCALARS: dict[type, Callable[[type, Any], bytes]] = {
     str: _text,
     bytes: _text,
 }
-_GROUPS: dict[type, bytes] = {list: b"l", tuple: b"u", set: b"S", frozenset: b"F"}
+_GROUPS: dict[type[Any], bytes] = {list: b"l", tuple: b"u", set: b"S", frozenset: b"F"}
 
 
 def decode(data: bytes) -> Any:
