@@ -146,8 +146,8 @@ class Room:
         """Inode numbers of the namespaces, the host's number for pid 1 inside (`child-pid`) and its owner (`owner`)."""
         self._channel, theirs = map(stack.enter_context, socket.socketpair())
         reading, writing = os.pipe()
-        self._information = stack.enter_context(open(reading, "rb", buffering=0))
-        information = stack.enter_context(open(writing, "wb", buffering=0))
+        self._information = stack.enter_context(os.fdopen(reading, "rb", buffering=0))
+        information = stack.enter_context(os.fdopen(writing, "wb", buffering=0))
         options = ["--info-fd", str(writing)]
         passed = [writing, theirs.fileno()]
         if seccomp is not None:

@@ -18,7 +18,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 MOST_BYTES = 16 << 20
 MOST_ITEMS = 1 << 20
@@ -52,7 +52,7 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None, depth: int = 0)
     """Bytes of a plain value; `keep` stores anything else and gives its handle's number."""
     if depth > 150:
         raise ValueError("nested too deep")
-    kind: type[Any] = type(value)
+    kind = cast("type[Any]", type(value))
     if value is None or kind is bool:
         return {None: b"n", True: b"t", False: b"f"}[value]
     for base, code in _SCALARS.items():
@@ -203,12 +203,8 @@ def serve(calls: int, replies: int, setup: str, program: str, names: list[str]) 
             return type(value)(map(given, value))
         return value
 
-    def answer(act: Callable[[], Any]) -> None:
-        try:
-            reply = b"v" + encode(act(), keep)
-        except BaseException as error:  # noqa: BLE001 - whatever the program raises is its answer
-            reply = b"e" + encode((type(error).__name__, str(error)[:200]))
-        send(replies, reply)
+    def call(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return module.__dict__[name](*given(args), **{key: given(v) for key, v in named.items()})
 
     def load() -> None:
         if setup:
@@ -218,14 +214,19 @@ def serve(calls: int, replies: int, setup: str, program: str, names: list[str]) 
             if name not in module.__dict__:
                 raise NameError(f"the program does not define {name}")
 
-    answer(load)
+    answer(replies, load, keep)
     while True:
         name, args, named = decode(receive(calls))
-        answer(
-            lambda f=name, a=args, k=named: module.__dict__[f](
-                *given(a), **{n: given(v) for n, v in k.items()}
-            )
-        )
+        answer(replies, lambda c=(name, args, named): call(*c), keep)
+
+
+def answer(replies: int, act: Callable[[], Any], keep: Callable[[Any], int]) -> None:
+    """Send the value of `act()`, or the name of what it raised."""
+    try:
+        reply = b"v" + encode(act(), keep)
+    except BaseException as error:  # noqa: BLE001 - whatever the program raises is its answer
+        reply = b"e" + encode((type(error).__name__, str(error)[:200]))
+    send(replies, reply)
 
 
 class Judge:
@@ -245,14 +246,12 @@ class Judge:
         value: Any = decode(data[1:])
         if data[:1] == b"v":
             return value
-        name, message = (
-            (str(value[0]), str(value[1])) if type(value) is tuple else ("Exception", "?")
-        )
+        told = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ("Exception",)
+        name, message = str(told[0]), str(told[-1])
         kind = getattr(builtins, name, None)
-        base: type[Exception] = (
-            kind if isinstance(kind, type) and issubclass(kind, Exception) else Exception
-        )
-        error: Exception = type(name, (base,), {"from_program": True})(message)
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            kind = Exception
+        error: Exception = type(name, (kind,), {"from_program": True})(message)
         raise error
 
     def stand_in(self, name: str) -> Callable[..., Any]:
