@@ -21,6 +21,7 @@ from ponder.tasks.logic import Logic
 from ponder.tasks.measures import Measures
 from ponder.tasks.procedures import Procedures
 from ponder.tasks.rationals import Rationals
+from ponder.tasks.reading import Reading
 from ponder.tasks.stories import Stories
 from ponder.tasks.systems import Systems
 from ponder.tasks.tools import Tools
@@ -43,6 +44,7 @@ FAMILIES: dict[str, Family] = {
         Measures(),
         Logic(),
         Compositions(),
+        Reading(),
         *TOOL_FAMILIES.values(),
     )
 }
@@ -69,6 +71,7 @@ FULL_MIXTURE: dict[str, float] = {
     "measures": 6.0,
     "logic": 8.0,
     "compositions": 9.0,
+    "reading": 9.0,
     "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""
