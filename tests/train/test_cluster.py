@@ -1,0 +1,167 @@
+"""train/cluster: groups sampled on two Ray nodes are those of this process, to the bit, whatever happens to a worker.
+
+Needs ray==2.60.0; slow.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_folder import write_toy
+
+from ponder.core.config import build_config
+from ponder.core.errors import ConfigError
+from ponder.model.config import read_model_config
+from ponder.model.folder import FolderTensors
+from ponder.model.ops.scalar import float32_of
+from ponder.model.weights import tensor_shapes
+from ponder.tasks import generate
+from ponder.text import ChatTemplate
+from ponder.train.cluster import RayRollouts
+from ponder.train.cluster_config import ClusterConfig
+from ponder.train.rollout import Ask, RolloutConfig, Rollouts
+
+CONFIG = RolloutConfig(max_tokens=24, max_running=8, step_tokens=64, cache_mib=4)
+FAMILIES = ("arithmetic", "countdown", "equations")
+ASKS = [Ask(generate(FAMILIES[n % 3], "S", 0, n), 100 + n, 2) for n in range(9)]
+
+
+class Bomb:
+    """Runs a function in whatever process unpickles it."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.does = (function, arguments)
+
+    def __reduce__(self):
+        return self.does
+
+
+def with_bomb(ask: Ask, bomb: Bomb) -> Ask:
+    return replace(ask, problem=replace(ask.problem, data={**ask.problem.data, "bomb": bomb}))
+
+
+def tensors_of(folder: Path, factor: float = 1.0) -> dict[str, np.ndarray]:
+    config = read_model_config(folder)
+    stored = FolderTensors(folder, config)
+    scale = {True: np.float32(factor), False: np.float32(1)}
+    return {n: float32_of(stored.tensor(n)) * scale["proj" in n] for n in tensor_shapes(config)}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("cluster") / "toy")
+
+
+@pytest.fixture(scope="module")
+def truth(toy):
+    made = Rollouts(read_model_config(toy), ChatTemplate.from_folder(toy), CONFIG)
+    made.load(1, tensors_of(toy))
+    first = made.run(ASKS)
+    made.load(2, tensors_of(toy, 1.25))
+    return first, made.run(ASKS)
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    """A head and a second node, on this machine; two CPUs each."""
+    pytest.importorskip("ray", reason="needs ray==2.60.0")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+    )
+    cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    yield cluster
+    import ray
+
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def made(toy, two_nodes):
+    found: list[RayRollouts] = []
+    said: list[str] = []
+
+    def make(**section) -> tuple[RayRollouts, list[str]]:
+        values = {"rollout_workers": 3, "groups_a_call": 2, "timeout_s": 120.0, **section}
+        config = build_config(ClusterConfig, {"address": two_nodes.address, **values})
+        rollouts = RayRollouts(read_model_config(toy), toy, CONFIG, config, said.append)
+        rollouts.load(1, tensors_of(toy))
+        found.append(rollouts)
+        return rollouts, said
+
+    yield make
+    for rollouts in found:
+        rollouts.close()
+
+
+slow = pytest.mark.slow
+
+
+@slow
+def test_groups_are_those_of_this_process_to_the_bit(made, truth, toy):
+    import ray
+
+    rollouts, said = made()
+    nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    assert len(nodes) == 2
+    told: dict[int, object] = {}
+    assert rollouts.run(iter(ASKS), told.__setitem__) == truth[0]
+    assert [told[index] for index in range(9)] == truth[0]
+    rollouts.load(2, tensors_of(toy, 1.25))
+    assert rollouts.run(ASKS) == truth[1] != truth[0]
+    assert rollouts.run([]) == [] and said == []
+
+
+@slow
+def test_a_worker_that_dies_is_replaced_and_changes_nothing(made, truth):
+    import ray
+
+    rollouts, said = made(groups_a_call=1)
+    ray.kill(rollouts._actors[0])
+    killed: list[int] = []
+
+    def done(index, group):
+        if not killed:
+            ray.kill(rollouts._actors[1])  # with a call under way
+            killed.append(index)
+
+    assert rollouts.run(ASKS, done) == truth[0]
+    assert rollouts.num_replaced == 2 and rollouts.num_lost == 0
+    assert sum("did not end 1 groups; it is replaced" in line for line in said) == 2
+
+
+@slow
+@pytest.mark.parametrize(
+    ("bomb", "timeout_s"), [(Bomb(os._exit, 1), 120.0), (Bomb(time.sleep, 900), 20.0)]
+)
+def test_what_is_lost_twice_is_counted_and_carries_no_reward(made, truth, bomb, timeout_s):
+    rollouts, _ = made(rollout_workers=2, groups_a_call=1, timeout_s=timeout_s)
+    groups = rollouts.run([ASKS[0], with_bomb(ASKS[1], bomb), ASKS[2]])
+    assert [groups[0], groups[2]] == [truth[0][0], truth[0][2]]
+    assert rollouts.num_lost == 2 and rollouts.num_replaced == 2
+    for scored in groups[1]:
+        assert scored.reward is None and scored.verdict.status == "undecided"
+        assert "lost twice" in scored.verdict.reason
+
+
+@slow
+def test_errors_name_what_to_do(toy, two_nodes):
+    config = ClusterConfig(rollout_workers=1, address=two_nodes.address)
+    rollouts = RayRollouts(read_model_config(toy), toy, CONFIG, config)
+    with pytest.raises(ConfigError, match="no weights yet"):
+        rollouts.run(ASKS)
+
+
+def test_a_section_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="rollout_workers is -1"):
+        build_config(ClusterConfig, {"rollout_workers": -1})
+    with pytest.raises(ConfigError, match="timeout_s is 0"):
+        build_config(ClusterConfig, {"timeout_s": 0.0})
