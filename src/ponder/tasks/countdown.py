@@ -1,10 +1,9 @@
-"""tasks/countdown: make a target from three (S) or four (R, O) numbers, each used exactly once."""
+"""tasks/countdown: make a target from three to five numbers, each used exactly once."""
 
 from __future__ import annotations
 
 import random
 import re
-from itertools import permutations
 
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply
@@ -93,29 +92,6 @@ def solve_forward(numbers: tuple[int, ...], target: int) -> tuple[list[str], str
     return lines, None
 
 
-def solvable(numbers: tuple[int, ...], target: int) -> str | None:
-    """A solution by trying every order with + - * and exact /, integers only; None when there is none."""
-    if len(numbers) == 1:
-        return str(numbers[0]) if numbers[0] == target else None
-    return _combine([(number, str(number)) for number in numbers], target)
-
-
-def _combine(items: list[tuple[int, str]], target: int) -> str | None:
-    if len(items) == 1:
-        return items[0][1] if items[0][0] == target else None
-    for i, j in permutations(range(len(items)), 2):
-        (a, left), (b, right) = items[i], items[j]
-        rest = [item for at, item in enumerate(items) if at not in (i, j)]
-        for op in "+-*/":
-            if (op in "+*" and i > j) or (op == "-" and a < b) or (op == "/" and (b == 0 or a % b)):
-                continue
-            joined = f"({left} {op} {right})" if rest else f"{left} {op} {right}"
-            found = _combine([*rest, (apply(a, op, b), joined)], target)
-            if found:
-                return found
-    return None
-
-
 def join(numbers: tuple[int, ...], mark: str) -> str:
     """`3, 7 and 12` or `3, 7, 12`."""
     texts = [str(number) for number in numbers]
@@ -128,7 +104,7 @@ class Countdown:
     name = "countdown"
 
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
-        """S: three numbers up to 12, target up to 99; R: four numbers up to 25; O: five."""
+        """S: three numbers up to 12; R: three up to 25 or four up to 12; O: five up to 25. R and O split by target."""
         while True:
             if band == "S":
                 numbers = tuple(rng.randint(1, 12) for _ in range(3))
@@ -139,34 +115,40 @@ class Countdown:
                 if not 1 <= target <= 99 or target in numbers:
                     continue
                 answer = search(numbers, target)[1]
-            else:
-                count, top = (4, 400) if band == "R" else (5, 999)
-                numbers = tuple(rng.randint(1, 25) for _ in range(count))
-                target = self._random_target(rng, numbers)
-                if not 10 <= target <= top:
+                if answer is None:
                     continue
-                answer = solvable(numbers, target)
-            if answer is None:
-                continue
+            else:
+                wide = band == "O" or rng.random() < 0.45
+                count = 5 if band == "O" else 3 if wide else 4
+                numbers = tuple(rng.randint(1, 25 if wide else 12) for _ in range(count))
+                answer, target = self._random_answer(rng, numbers)
+                if not 10 <= target <= (999 if band == "O" else 199 if wide else 99):
+                    continue
+                if target in numbers or (count == 3 and max(numbers) <= 12 and target <= 99):
+                    continue
             listed = join(numbers, rng.choice((" and ", " and ", ", ")))
-            return self._problem(
-                rng.choice(FRAMES).format(n=listed, t=target), numbers, target, answer, band
-            )
+            question = rng.choice(FRAMES).format(n=listed, t=target)
+            return self._problem(question, numbers, target, answer, band)
 
-    def _random_target(self, rng: random.Random, numbers: tuple[int, ...]) -> int:
-        values = list(numbers)
-        while len(values) > 1:
-            a = values.pop(rng.randrange(len(values)))
-            b = values.pop(rng.randrange(len(values)))
-            values.append(rng.choice(pair_values(a, b))[1])
-        return values[0]
+    def _random_answer(self, rng: random.Random, numbers: tuple[int, ...]) -> tuple[str, int]:
+        """An expression that uses every number once, and its value."""
+        items = [(str(number), number) for number in numbers]
+        while len(items) > 1:
+            (left, a), (right, b) = (items.pop(rng.randrange(len(items))) for _ in range(2))
+            if a < b:
+                left, a, right, b = right, b, left, a
+            pair, value = rng.choice(pair_values(a, b))
+            joined = f"{left} {pair[len(str(a))]} {right}"
+            items.append((f"({joined})" if items else joined, value))
+        return items[0]
 
     def _problem(
         self, question: str, numbers: tuple[int, ...], target: int, answer: str, band: Band
     ) -> Problem:
         canonical = f"{' '.join(str(n) for n in sorted(numbers))} -> {target}"
         data = {"numbers": numbers, "target": target}
-        return Problem(self.name, band, question, answer, canonical, len(numbers), data)
+        structure = "" if band == "S" else f"target {target}"
+        return Problem(self.name, band, question, answer, canonical, len(numbers), data, structure)
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         return check_countdown(answer, problem.data["numbers"], problem.data["target"])

@@ -50,7 +50,7 @@ class Equations:
     name = "equations"
 
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
-        """S: coefficients up to 12, integer solution; R: up to 60; O: up to 200 with fractions."""
+        """S: coefficients up to 12, integer solution; R: up to 60, some fractions; O: up to 200, half fractions."""
         top = {"S": 12, "R": 60, "O": 200}[band]
         while True:
             a, c = rng.randint(1, top), 0
@@ -64,7 +64,7 @@ class Equations:
                 continue
             if two and band == "S" and abs(d) > 60:
                 continue
-            if band == "O" and rng.random() < 0.5:
+            if band != "S" and rng.random() < (0.25 if band == "R" else 0.5):
                 d += rng.randint(1, 9)
             unknown = rng.choice(UNKNOWNS)
             left, right = side_text(a, b, unknown), side_text(c, d, unknown)
@@ -81,14 +81,10 @@ class Equations:
         x = Fraction(right[1] - left[1], left[0] - right[0])
         text = f"{side_text(*left, 'x')}={side_text(*right, 'x')}"
         data = {"unknown": unknown, "left": left, "right": right}
+        difficulty = 2 if left[0] and right[0] else 1
+        structure = "" if band == "S" else f"{side_text(*left, 'x')}={side_text(right[0], 0, 'x')}"
         return Problem(
-            self.name,
-            band,
-            question,
-            f"{unknown} = {x}",
-            text,
-            2 if left[0] and right[0] else 1,
-            data,
+            self.name, band, question, f"{unknown} = {x}", text, difficulty, data, structure
         )
 
     def verify(self, problem: Problem, answer: str) -> Verdict:

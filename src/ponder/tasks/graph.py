@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from ponder.core.types import Band, Problem, Verdict
@@ -16,7 +16,9 @@ from ponder.verify.numbers import check_number
 Rule = tuple[str, str, str]
 """("Bob", "+", "3") on Bob, ("Ann", "+", "Bob") on two people, ("4", "", "") for a given number."""
 TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}
-OPS = {"S": (1, 5), "R": (6, 9), "O": (10, 13)}
+OPS = {"S": (1, 5), "R": (6, 8), "O": (9, 12)}
+TOPS = {"S": 60, "R": 99, "O": 400}
+"""The largest number anyone has."""
 
 
 def rule_text(rule: Rule) -> str:
@@ -39,20 +41,27 @@ def sentence(name: str, rule: Rule, things: str) -> str:
     return f"{name} has {right} {'more' if op == '+' else 'fewer'} {things} than {left}."
 
 
+def value_of(rule: Rule, values: Mapping[str, int]) -> int | None:
+    """The number a rule gives; None when it is negative or broken. Raises KeyError for a number not known yet."""
+    left, op, right = rule
+    if not op:
+        return int(left)
+    a, b = values[left], int(right) if right.isdigit() else values[right]
+    return None if (op == "-" and a < b) or (op == "/" and (b == 0 or a % b)) else apply(a, op, b)
+
+
 def values_of(rules: dict[str, Rule]) -> dict[str, int] | None:
-    """Everyone's number; None when a rule is circular, broken or leaves 0–99."""
+    """Everyone's number; None when a rule is circular, broken or leaves the whole numbers."""
     values: dict[str, int] = {}
     for _ in range(len(rules) + 1):
-        for name, (left, op, right) in rules.items():
-            if name in values:
+        for name, rule in rules.items():
+            sources = [part for part in (rule[0], rule[2]) if rule[1] and not part.isdigit()]
+            if name in values or any(source not in values for source in sources):
                 continue
-            if not op:
-                values[name] = int(left)
-            elif left in values and (right.isdigit() or right in values):
-                a, b = values[left], int(right) if right.isdigit() else values[right]
-                if (op == "-" and a < b) or (op == "/" and (b == 0 or a % b)):
-                    return None
-                values[name] = apply(a, op, b)
+            value = value_of(rule, values)
+            if value is None:
+                return None
+            values[name] = value
     return values if len(values) == len(rules) else None
 
 
@@ -73,12 +82,10 @@ def needed(rules: dict[str, Rule], asked: str) -> list[str]:
     return order
 
 
-def all_direct(rules: dict[str, Rule], values: dict[str, int]) -> bool:
-    """True when no step needs columns."""
-    for left, op, right in rules.values():
-        if op and not is_direct(values[left], op, int(right) if right.isdigit() else values[right]):
-            return False
-    return True
+def is_easy(rule: Rule, values: Mapping[str, int]) -> bool:
+    """True when the step needs no columns."""
+    left, op, right = rule
+    return not op or is_direct(values[left], op, int(right) if right.isdigit() else values[right])
 
 
 class Graph:
@@ -88,6 +95,8 @@ class Graph:
 
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
         """A number of operations, then a chain or a small net of people, then distractors."""
+        if band != "S":
+            return self._larger(rng, band)
         low, high = OPS[band]
         while True:
             wanted = rng.randint(low, high)
@@ -97,10 +106,10 @@ class Graph:
                 rules[names[at]] = self._rule(rng, names[:at], names[at - 1])
             asked = names[wanted]
             values = values_of(rules)
-            if values is None or max(values.values()) > (60 if band == "S" else 400):
+            if values is None or max(values.values()) > TOPS[band]:
                 continue
             count = sum(1 for name in needed(rules, asked) if rules[name][1])
-            if count < low or (band == "S" and not all_direct(rules, values)):
+            if count < low or not all(is_easy(rule, values) for rule in rules.values()):
                 continue
             for extra in range(rng.choices((0, 1, 2, 3), (40, 30, 20, 10))[0]):
                 name = names[wanted + 1 + extra]
@@ -110,6 +119,34 @@ class Graph:
             if values_of(rules) is None:
                 continue
             return self._write(rng, rules, asked, band)
+
+    def _larger(self, rng: random.Random, band: Band) -> Problem:
+        """R and O: every fact is drawn until it fits. In half of O another person than the last is asked for."""
+        low, high = OPS[band]
+        again = band == "O" and rng.random() < 0.5
+        while True:
+            size = high + 3 if again else rng.randint(low, high)
+            names = rng.sample(NAMES, size + 1 + rng.choices((0, 1, 2, 3), (40, 30, 20, 10))[0])
+            rules: dict[str, Rule] = {names[0]: (str(rng.randint(2, 12)), "", "")}
+            values = {names[0]: int(rules[names[0]][0])}
+            for at, name in enumerate(names[1:], 1):
+                value, rule = None, ("", "", "")
+                while value is None or not 0 < value <= TOPS[band]:
+                    rule = (str(rng.randint(2, 12)), "", "")
+                    if at <= size or rng.random() < 0.6:
+                        last = names[at - 1] if at <= size else rng.choice(names[:at])
+                        rule = self._rule(rng, names[:at], last)
+                    value = value_of(rule, values) if band == "O" or is_easy(rule, values) else None
+                rules[name], values[name] = rule, value
+            counts = {
+                name: sum(1 for each in needed(rules, name) if rules[each][1])
+                for name in names[1 : size + 1]
+            }
+            asked = [name for name, count in counts.items() if low <= count <= high]
+            if again and asked:
+                return self._write(rng, rules, rng.choice(asked), band)
+            if names[size] in asked:
+                return self._write(rng, rules, names[size], band)
 
     def _rule(self, rng: random.Random, before: Sequence[str], last: str) -> Rule:
         kind = rng.random()
@@ -144,7 +181,8 @@ class Graph:
         things = question.split("How many ")[1].split()[0]
         data = {"rules": rules, "asked": asked, "values": values, "things": things}
         steps = sum(1 for name in order if rules[name][1])
-        return Problem(self.name, band, question, str(values[asked]), canonical, steps, data)
+        shape = "" if band == "S" else re.sub(r"(?<!p)\b\d+", "#", canonical)
+        return Problem(self.name, band, question, str(values[asked]), canonical, steps, data, shape)
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         data = problem.data

@@ -1,4 +1,4 @@
-"""tasks/stories: short word problems of one to three operations from templates, each with its own solution line."""
+"""tasks/stories: word problems: one to three operations from templates (S), longer chains of sentences (R, O)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply, operation_lines
 from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.story_chains import Step, draw_chain, read_chain
 from ponder.tasks.story_templates import TEMPLATES, Story
 from ponder.tasks.words import GROUPS, NAMES, PLURALS, THINGS, WARES
 from ponder.verify.numbers import check_number
@@ -16,13 +17,12 @@ from ponder.verify.numbers import check_number
 NUMBERS = "abcde"
 
 
-def draw(rng: random.Random, story: Story, band: Band) -> dict[str, int]:
+def draw(rng: random.Random, story: Story) -> dict[str, int]:
     """Numbers for a template whose every step stays a whole number that makes sense."""
-    top = {"S": 20, "R": 60, "O": 200}[band]
     while True:
-        values = {key: rng.randint(2, top if rng.random() < 0.7 else 2 * top) for key in story.keys}
+        values = {key: rng.randint(2, 20 if rng.random() < 0.7 else 40) for key in story.keys}
         for key in story.small:
-            values[key] = rng.randint(2, 9 if band == "S" else 12)
+            values[key] = rng.randint(2, 9)
         for product, (one, other) in story.multiples.items():
             values[product] = values[one] * values[other]
         if run(story, values) is not None:
@@ -51,10 +51,13 @@ class Stories:
     name = "stories"
 
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
-        """Templates of 1–3 operations; names, things and numbers drawn afresh."""
+        """S: templates of 1–3 operations; R: chains of 4–5 with asides and number words; O: other worlds, 5–6."""
+        if band != "S":
+            question, steps, form = draw_chain(rng, band)
+            return self._chain(question, steps, form, band)
         index = rng.randrange(len(TEMPLATES))
         story = TEMPLATES[index]
-        values = draw(rng, story, band)
+        values = draw(rng, story)
         names = rng.sample(NAMES, 2)
         ware = rng.choice(WARES)
         words = {
@@ -64,23 +67,31 @@ class Stories:
         text = rng.choice(story.texts).format(
             **words, **{key: str(value) for key, value in values.items()}
         )
-        return self._problem(text, index, values, band)
+        return self._problem(text, index, values)
 
-    def _problem(self, text: str, index: int, values: dict[str, int], band: Band) -> Problem:
+    def _chain(self, question: str, steps: list[Step], form: str, band: Band) -> Problem:
+        numbers = " ".join(f"{op}{b}" for _, op, b, _ in steps)
+        canonical = f"{form} {steps[0][0]} {numbers}"
+        answer = str(steps[-1][3])
+        return Problem(
+            self.name, band, question, answer, canonical, len(steps), {"steps": steps}, form
+        )
+
+    def _problem(self, text: str, index: int, values: dict[str, int]) -> Problem:
         steps = run(TEMPLATES[index], values)
         assert steps is not None, "callers pass numbers that the story allows"
         canonical = f"{index} " + " ".join(
             f"{key}={value}" for key, value in sorted(values.items())
         )
         data = {"template": index, "steps": steps}
-        return Problem(self.name, band, text, str(steps[-1][3]), canonical, len(steps), data)
+        return Problem(self.name, "S", text, str(steps[-1][3]), canonical, len(steps), data)
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         a, op, b, result = problem.data["steps"][-1]
         return check_number(answer, Fraction(result), f"{a} {op} {b}")
 
     def recognise(self, question: str) -> Problem | None:
-        """Matches the question against every template."""
+        """Matches the question against every template, then reads it as a chain of sentences."""
         text = " ".join(question.split())
         for index, pattern in PATTERNS:
             match = pattern.fullmatch(text)
@@ -91,8 +102,9 @@ class Stories:
                 for product, (one, other) in TEMPLATES[index].multiples.items():
                     values[other] = values[product] // max(values[one], 1)
                 if run(TEMPLATES[index], values) is not None:
-                    return self._problem(question, index, values, "S")
-        return None
+                    return self._problem(question, index, values)
+        read = read_chain(question) if len(text) < 1500 else None
+        return self._chain(question, *read, "S") if read else None
 
     def _plain(self, problem: Problem, rng: random.Random) -> Trace:
         story = TEMPLATES[int(problem.data["template"])]
