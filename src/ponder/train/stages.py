@@ -85,7 +85,7 @@ def open_run(
     if folder.checkpoints() or from_step is not None:
         trainer.resume(from_step)
     else:
-        folder.rewind(0)
+        folder.rewind(-1)
     step = trainer.progress.step
     _record_config(folder, recipe, text, step)
     say(f"resumed at step {step}")

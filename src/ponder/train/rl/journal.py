@@ -17,6 +17,7 @@ class Journal:
     """Groups by (key, round, slot), on disk."""
 
     def __init__(self, path: Path) -> None:
+        """Reads what is there."""
         self.path = path
         self._held: dict[tuple[str, int, int], Group] = {}
         text = path.read_text(encoding="utf-8") if path.is_file() else ""

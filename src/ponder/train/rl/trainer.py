@@ -88,7 +88,7 @@ class RlTrainer:
         )
         self._algorithm = algorithm_of(recipe.algorithm.name)
         self._term = _term(recipe)
-        self._pools = self._new_pools()
+        self.pools = self._new_pools()
         self._health = Health(recipe.health)
         self._journal = Journal(run.path / "rollouts.jsonl")
         self._rejected = 0
@@ -106,7 +106,7 @@ class RlTrainer:
         checkpoint = self.run.checkpoint(from_step)
         self.progress = load_state(checkpoint, self.network, self.optimizer)
         state = json.loads((checkpoint / RL_STATE).read_text(encoding="utf-8"))
-        self._pools.restore(state["pools"])
+        self.pools.restore(state["pools"])
         self._health.restore(state["health"])
         steps = self.recipe.schedule.steps
         if self.progress.decay_from is not None and steps != state["steps"]:
@@ -119,7 +119,7 @@ class RlTrainer:
         def write(folder: Path) -> None:
             save_state(folder, self.network, self.optimizer, self.progress)
             state = {
-                "pools": self._pools.state(),
+                "pools": self.pools.state(),
                 "health": self._health.state(),
                 "steps": self.recipe.schedule.steps,
             }
@@ -155,7 +155,7 @@ class RlTrainer:
     def _step(self, factor: float) -> dict[str, Any] | None:
         """The record of one step; None when it was rejected."""
         began, progress = time.monotonic(), self.progress
-        self._pools.refresh(progress.step)
+        self.pools.refresh(progress.step)
         groups, seen = self._collect()
         sampled, most = time.monotonic(), self._max_tokens()
         stats, norms = Stats(), [0.0]
@@ -241,7 +241,7 @@ class RlTrainer:
         for parameter in self._parameters.values():
             parameter.grad = None
         self._journal.clear()
-        self._pools, self._health = self._new_pools(), Health(self.recipe.health)
+        self.pools, self._health = self._new_pools(), Health(self.recipe.health)
         self.resume()
         self._rejected = rejected
         record = {
@@ -263,10 +263,10 @@ class RlTrainer:
         self._load(weights)
         for round_ in range(recipe.sampling.rounds):
             slots = range(recipe.sampling.prompts - len(kept))
-            draws = self._pools.draw(self._salted_step(), round_, slots)
+            draws = self.pools.draw(self._salted_step(), round_, slots)
             groups = self._sample(draws, key, round_)
             for group in groups:
-                self._pools.record(group)
+                self.pools.record(group)
             seen += groups
             kept += [group for group in groups if not is_flat(self._algorithm, group.answers)]
             if len(kept) == recipe.sampling.prompts:
@@ -334,9 +334,10 @@ class RlTrainer:
         recipe = self.recipe
         if recipe.preflight == "skip":
             return
-        self._load({name: value.detach().numpy() for name, value in self._parameters.items()})
+        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        self._load(weights)
         draws = self._new_pools().draw(0, 0, range(recipe.health.preflight_prompts))
-        groups = self._sample(draws, "preflight", 0)
+        groups = self._sample(draws, "preflight " + self._key(weights), 0)
         self._journal.clear()
         faults = find_faults(groups, self._algorithm, recipe.health)
         if not faults:
