@@ -55,11 +55,12 @@ class Limits:
 
 
 def turn_seed(seed: int | None, turn: int) -> int | None:
-    """The sampling seed of a turn: the episode's own for the first, others derived, so that no draw repeats."""
+    """The sampling seed of a turn, of 63 bits: the episode's own for the first, others derived, so that no draw
+    repeats."""
     if seed is None or turn == 0:
         return seed
     digest = hashlib.blake2b(b"turn %d %d" % (seed, turn), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return int.from_bytes(digest, "little") >> 1
 
 
 def episode_steps(

@@ -61,12 +61,7 @@ class HttpClient:
     def __init__(self, config: HttpConfig) -> None:
         """Raises ConfigError for an address that is not http(s)."""
         self.config = config
-        self._url = urlsplit(config.base_url.rstrip("/") + "/chat/completions")
-        if self._url.scheme not in ("http", "https") or not self._url.hostname:
-            raise ConfigError(
-                f"base_url is {config.base_url!r}.",
-                "Give an address such as http://127.0.0.1:8000/v1.",
-            )
+        self._wire = Wire(config, "/chat/completions")
 
     def stream(
         self,
@@ -85,17 +80,33 @@ class HttpClient:
             "stream_options": {"include_usage": True},
         }
         if sampling is not None:
-            body |= _wire_sampling(sampling)
+            body |= wire_sampling(sampling)
         if tools:
             body["tools"] = [{"type": "function", "function": _wire_tool(tool)} for tool in tools]
         if not thinking:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         if thinking_budget is not None:
             body[self.config.budget_field] = thinking_budget
-        sock, response = self._send(body | dict(self.config.extra))
-        return HttpStream(sock, response, self.config, sampling.n if sampling else 1)
+        sock, connection = self._wire.send(body)
+        response = self._wire.answer(connection)
+        return HttpStream(sock, response, self._wire, sampling.n if sampling else 1)
 
-    def _send(self, body: dict[str, Any]) -> tuple[socket.socket, http.client.HTTPResponse]:
+
+class Wire:
+    """One route of an endpoint, spoken as JSON one way and server-sent events the other."""
+
+    def __init__(self, config: HttpConfig, route: str) -> None:
+        """Raises ConfigError for an address that is not http(s)."""
+        self.config = config
+        self._url = urlsplit(config.base_url.rstrip("/") + route)
+        if self._url.scheme not in ("http", "https") or not self._url.hostname:
+            raise ConfigError(
+                f"base_url is {config.base_url!r}.",
+                "Give an address such as http://127.0.0.1:8000/v1.",
+            )
+
+    def send(self, body: dict[str, Any]) -> tuple[socket.socket, http.client.HTTPConnection]:
+        """Send a request; `answer` waits for what comes. Raises NetworkError."""
         secure, plain = http.client.HTTPSConnection, http.client.HTTPConnection
         kind = secure if self._url.scheme == "https" else plain
         connection = kind(str(self._url.hostname), self._url.port, timeout=self.config.timeout_s)
@@ -103,25 +114,58 @@ class HttpClient:
         if self.config.api_key is not None:
             headers["Authorization"] = f"Bearer {self.config.api_key}"
         target = self._url.path + (f"?{self._url.query}" if self._url.query else "")
+        data = json.dumps(body | dict(self.config.extra)).encode()
         try:
-            connection.request("POST", target, json.dumps(body).encode(), headers)
-            sock = connection.sock  # forgotten by the connection when the server says `close`
+            connection.request("POST", target, data, headers)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self.broken(error) from error
+        return connection.sock, connection  # `sock` is forgotten when the server says `close`
+
+    def answer(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        """The response, begun. Raises NetworkError, PromptError (the request was refused) or BusyError (429)."""
+        try:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise _broken(self.config.base_url, error) from error
+            raise self.broken(error) from error
         if response.status != 200:
             text = response.read(MAX_ERROR_BYTES).decode("utf-8", "replace")
             connection.close()
             raise _refused(self.config, response, text)
-        return sock, response
+        return response
 
+    def events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+        """The objects of the `data:` lines up to `[DONE]` or the end. Raises NetworkError for one that tells of a
+        failure, ValueError for what is no event."""
+        total = 0
+        while line := response.readline(MAX_LINE_BYTES + 1):
+            total += len(line)
+            if len(line) > MAX_LINE_BYTES or total > self.config.max_bytes:
+                raise ValueError(f"more than {self.config.max_bytes} bytes, or a line too long")
+            data = line.strip()
+            if not data.startswith(b"data:"):
+                continue
+            data = data[5:].strip()
+            if data == b"[DONE]":
+                return
+            event = json.loads(data)
+            if not isinstance(event, dict):
+                raise ValueError(f"an event that is not an object: {data[:80]!r}")
+            found = cast(dict[str, Any], event)
+            if found.get("error"):
+                raise NetworkError(
+                    f"{self.config.base_url!r} failed while answering: {found['error']}",
+                    "Ask again; if it stays, look at the server's log.",
+                )
+            yield found
 
-def _broken(base_url: str, error: Exception) -> NetworkError:
-    return NetworkError(
-        f"{base_url!r} could not be read: {error or type(error).__name__}.",
-        "Check the address and that the server runs; then ask again.",
-    )
+    def broken(self, error: Exception) -> NetworkError:
+        """What went wrong on the way, for the caller."""
+        return NetworkError(
+            f"{self.config.base_url!r} could not be read: {error or type(error).__name__}.",
+            "Check the address and that the server runs; then ask again.",
+        )
 
 
 def _refused(
@@ -168,7 +212,7 @@ def _wire_tool(tool: ToolSpec) -> dict[str, Any]:
     }
 
 
-def _wire_sampling(sampling: SamplingParams) -> dict[str, Any]:
+def wire_sampling(sampling: SamplingParams) -> dict[str, Any]:
     """OpenAI's fields always; the usual extensions only where they ask for something."""
     default = SamplingParams()
     wire: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -209,10 +253,10 @@ class HttpStream:
         self,
         sock: socket.socket,
         response: http.client.HTTPResponse,
-        config: HttpConfig,
+        wire: Wire,
         num_choices: int,
     ) -> None:
-        self._sock, self._response, self._config = sock, response, config
+        self._sock, self._response, self._wire = sock, response, wire
         self._choices = [_Choice() for _ in range(num_choices)]
         self._usage = Usage()
         self._aborted = False
@@ -236,11 +280,11 @@ class HttpStream:
 
     def __iter__(self) -> Iterator[Delta]:
         try:
-            for event in self._events():
+            for event in self._wire.events(self._response):
                 yield from self._deltas(event)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if not self._aborted:
-                raise _broken(self._config.base_url, error) from error
+                raise self._wire.broken(error) from error
         finally:
             self._response.close()
             self._sock.close()
@@ -249,7 +293,7 @@ class HttpStream:
             for call in calls:
                 yield Delta("tool_call", "", call, index)
             if choice.finish is None and not self._aborted:
-                raise _broken(self._config.base_url, EOFError("the answer broke off"))
+                raise self._wire.broken(EOFError("the answer broke off"))
             message = Message(
                 "assistant",
                 "".join(choice.content) or None,
@@ -258,32 +302,9 @@ class HttpStream:
             )
             self._done.append(Completion(message, choice.finish or "abort", self._usage))
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        """The objects of the `data:` lines up to `[DONE]` or the end."""
-        total = 0
-        while line := self._response.readline(MAX_LINE_BYTES + 1):
-            total += len(line)
-            if len(line) > MAX_LINE_BYTES or total > self._config.max_bytes:
-                raise ValueError(f"more than {self._config.max_bytes} bytes, or a line too long")
-            data = line.strip()
-            if not data.startswith(b"data:"):
-                continue
-            data = data[5:].strip()
-            if data == b"[DONE]":
-                return
-            event = json.loads(data)
-            if not isinstance(event, dict):
-                raise ValueError(f"an event that is not an object: {data[:80]!r}")
-            yield cast(dict[str, Any], event)
-
     def _deltas(self, event: dict[str, Any]) -> Iterator[Delta]:
-        if event.get("error"):
-            raise NetworkError(
-                f"{self._config.base_url!r} failed while answering: {event['error']}",
-                "Ask again; if it stays, look at the server's log.",
-            )
         if isinstance(usage := event.get("usage"), dict):
-            self._usage = _usage(cast(dict[str, Any], usage))
+            self._usage = wire_usage(cast(dict[str, Any], usage))
         for part in cast(list[dict[str, Any]], event.get("choices") or []):
             index = int(part.get("index", 0))
             if not 0 <= index < len(self._choices):
@@ -322,7 +343,7 @@ def _calls(choice: _Choice) -> tuple[ToolCall, ...]:
     )
 
 
-def _usage(wire: dict[str, Any]) -> Usage:
+def wire_usage(wire: dict[str, Any]) -> Usage:
     def detail(group: str, name: str) -> int:
         details = cast(dict[str, Any], wire.get(group) or {})
         return int(details.get(name) or 0)
