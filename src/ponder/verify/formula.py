@@ -102,6 +102,7 @@ def _tidy(text: str) -> str:
     text = _DROPPED.sub(
         " ", text.strip().translate(_PLAIN).replace("{,}", ",").replace(",\\!", ",")
     )
+    text = re.sub(r"\\(?:text|math)[a-z]* *\{ *\(?(-?[0-9][0-9.,/]*)\)? *\}", r" \1 ", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\^ *(?:\\circ|\{ *\\circ *\})|\\degrees?(?![A-Za-z])", r"\\deg ", text)
     text = re.sub(r"\\%", "%", text).strip().rstrip(".").rstrip()
