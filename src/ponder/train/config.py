@@ -204,6 +204,8 @@ class PoolsConfig:
     high: float = 15 / 16
     fresh: float = 0.5
     """Share of draws that are new problems."""
+    probe: int = 0
+    """Problems of each kind tried before the first step, to find the edge."""
     size: int = 256
     """Most known problems of one kind."""
     refresh_steps: int = 50

@@ -135,6 +135,7 @@ class RlTrainer:
         recipe, progress = self.recipe, self.progress
         if not self.run.checkpoints():
             self._preflight()
+            self._find_edge()
             self.save(keep=True)
         done = 0
         while not is_finished(recipe.schedule, progress) and done != max_steps:
@@ -328,6 +329,22 @@ class RlTrainer:
         place = f"{self.recipe.seed}/{self._salted_step()}/{round_}/{slot}"
         digest = hashlib.blake2b(place.encode(), digest_size=6).digest()
         return Ask(problem, int.from_bytes(digest, "little"), self.recipe.sampling.samples)
+
+    def probe(self, kind: str, indices: Sequence[int]) -> list[Group]:
+        """Groups of these problems by the weights of this moment; nothing is learned and no pool is moved."""
+        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        self._load(weights)
+        return self._sample(
+            [Draw(kind, index) for index in indices], f"probe {kind} {self._key(weights)}", 0
+        )
+
+    def _find_edge(self) -> None:
+        """Fills the pools before the first step."""
+        for kind in self.pools.pools:
+            for group in self.probe(kind, range(self.recipe.pools.probe)):
+                self.pools.record(group)
+            self.pools.pools[kind].cursor = self.recipe.pools.probe
+        self._journal.clear()
 
     def _preflight(self) -> None:
         """A small rollout with the first weights. Raises ConfigError when nothing could be learned from it."""
