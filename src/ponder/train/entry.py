@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +19,9 @@ STAGES: dict[str, str] = {
     "pretrain": "ponder.train.stages:run",
     "sft": "ponder.train.stages:run",
     "rl": "ponder.train.rl.stage:run",
+    "estimate": "ponder.train.estimate:estimate",
 }
-"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say)."""
+"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say), `estimate` a recipe."""
 
 
 def main(
@@ -33,7 +34,7 @@ def main(
     dry_run: bool = False,
     say: Say = print,
 ) -> Path | None:
-    """Runs one recipe to its end; the folder it made, or None for a dry run, which says the resolved recipe.
+    """Runs one recipe to its end; the folder it made, or None for a dry run, which says the recipe and what it takes.
 
     `resume` goes on from the run's newest checkpoint, or from that of `from_step`; without recipe paths it takes the
     run's own config. Raises ConfigError, ModelFolderError or StorageError before anything is trained, BackendError when
@@ -48,6 +49,9 @@ def main(
     recipe = read_recipe(recipe_paths, overrides)
     if dry_run:
         say(config_toml(recipe))
+        estimate = cast("Callable[[Recipe], Iterator[str]]", _resolve("estimate"))
+        for line in estimate(recipe):
+            say(f"# {line}")
         return None
     run = cast("Callable[..., Path]", _resolve(recipe.stage.type))
     return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)

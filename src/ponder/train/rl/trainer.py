@@ -30,6 +30,7 @@ from ponder.text import ChatTemplate, Tokenizer
 from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.config import RlRecipe
 from ponder.train.documents import DocumentStream
+from ponder.train.flops import forward_flops
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.rl.algorithms import Row, Stream, advantages, algorithm_of, is_flat, streams
@@ -177,7 +178,11 @@ class RlTrainer:
             self._reject("weights that are not finite after the update")
             return None
         progress.step += 1
-        progress.tokens += sum(answer.length for group in seen for answer in group.answers)
+        for group in seen:
+            lens = [len(answer.ids) for answer in group.answers]
+            sampled_len = sum(answer.length for answer in group.answers)
+            progress.tokens += sampled_len
+            self._spend(sampled_len + max(lens) - sampled_len // len(lens), sum(lens) // len(lens))
         trained = time.monotonic()
         progress.elapsed_s += trained - began
         if self.recipe.sample_steps and progress.step % self.recipe.sample_steps == 0:
@@ -191,6 +196,7 @@ class RlTrainer:
             "lr_factor": round(factor, 5),
             "max_tokens": most,
             "tokens": progress.tokens,
+            "flops": progress.flops,
             "rollout_s": round(sampled - began, 3),
             "train_s": round(trained - sampled, 3),
             "elapsed_s": round(progress.elapsed_s, 1),
@@ -199,6 +205,9 @@ class RlTrainer:
     def _update(self, rows: Sequence[Row], factor: float) -> tuple[Stats, float]:
         """One optimizer step. A loss that is no number changes no weight."""
         batches = pack(rows, self.recipe.micro_tokens)
+        for batch in batches:
+            context = sum(batch.positions_T) * 2 // len(batch.positions_T)
+            self._spend(3 * len(batch.inputs_T), context)
         stats = Stats()
         parts = self._threads.map(self._gradient, batches)
         for part in add_gradients(list(self._parameters.values()), parts):
@@ -207,6 +216,10 @@ class RlTrainer:
         if not (math.isfinite(stats.loss) and all(bool(g.isfinite().all()) for g in gradients)):
             return stats, math.nan
         return stats, self.optimizer.step(factor)
+
+    def _spend(self, tokens: int, context: int) -> None:
+        """Count the FLOP of so many tokens' forward."""
+        self.progress.flops += tokens * forward_flops(self.network.config, context)
 
     def _gradient(self, batch: Batch) -> tuple[Stats, tuple[torch.Tensor, ...]]:
         loss, stats = batch_loss(self.network, batch, self._term, self.reference)
