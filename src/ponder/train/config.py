@@ -152,7 +152,7 @@ class SamplingConfig:
     samples: int = 8
     """Answers of one group."""
     max_tokens: int = 300
-    """Most tokens of an answer, thinking and tool calls included, at the end of the length schedule."""
+    """Most tokens of one turn of the model, thinking included, at the end of the length schedule."""
     first_max_tokens: int | None = None
     """Most tokens at the first step; None: `max_tokens` from the start."""
     length_steps: int = 100

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ponder.core.config import config_toml, read_config
-from ponder.core.errors import ConfigError
+from ponder.core.errors import ConfigError, UserError
 from ponder.runs import RunFolder
 from ponder.train.config import Recipe
 
@@ -49,12 +49,19 @@ def main(
     recipe = read_recipe(recipe_paths, overrides)
     if dry_run:
         say(config_toml(recipe))
-        estimate = cast("Callable[[Recipe], Iterator[str]]", _resolve("estimate"))
-        for line in estimate(recipe):
-            say(f"# {line}")
+        _say_estimate(recipe, say)
         return None
     run = cast("Callable[..., Path]", _resolve(recipe.stage.type))
     return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)
+
+
+def _say_estimate(recipe: Recipe, say: Say) -> None:
+    try:
+        estimate = cast("Callable[[Recipe], Iterator[str]]", _resolve("estimate"))
+        for line in estimate(recipe):
+            say(f"# {line}")
+    except UserError as error:  # the recipe may wait for a folder that an earlier stage makes
+        say(f"# no estimate: {error.problem}")
 
 
 def read_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:

@@ -128,6 +128,7 @@ class RlTrainer:
 
         path = self.run.save_checkpoint(self.progress.step, write, keep)
         self._journal.clear()
+        self._rejected = 0
         return path
 
     def train(self, max_steps: int | None = None) -> None:
