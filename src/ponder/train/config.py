@@ -229,8 +229,10 @@ class HealthConfig:
     """Fall of the smoothed reward below its best."""
     reward_jump: float = 0.5
     """Rise of the smoothed reward within 10 steps: more often a hole in a verifier than a discovery."""
+    ratio: float = 3.0
+    """Largest importance ratio of a token."""
     gap: float = 1e-3
-    """Largest difference of the sampler's and the trainer's log-probabilities."""
+    """Largest difference of the sampler's and the trainer's log-probabilities before a batch's first update."""
     preflight_prompts: int = 16
     """Groups sampled before the first step."""
 

@@ -173,6 +173,8 @@ class RlTrainer:
             if not (math.isfinite(part_stats.loss) and math.isfinite(norm)):
                 self._reject(f"loss {part_stats.loss}, gradient norm {norm}")
                 return None
+            if len(norms) > 1:
+                part_stats.gap = 0.0  # of the weights that sampled; these have moved on
             stats.add(part_stats)
             norms.append(norm)
         if not all(bool(p.isfinite().all()) for p in self._parameters.values()):
