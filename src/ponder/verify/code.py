@@ -239,7 +239,9 @@ def _judged(program: str, tests: CodeTests, sandbox: Runner) -> Verdict:
         stopped = (
             _stopped(result, tests) or f"exit status {result.status}: {_last_line(result.stderr)}"
         )
-        return Verdict("wrong", f"the program ended its judge: {stopped}")
+        return Verdict(
+            "wrong", stopped if result.limit else f"the program ended its judge: {stopped}"
+        )
     return Verdict(status, _short(reason, 400))
 
 
