@@ -51,7 +51,7 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None, depth: int = 0)
     """Bytes of a plain value; `keep` stores anything else and gives its handle's number."""
     if depth > 150:
         raise ValueError("nested too deep")
-    kind = _kind(value)
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     if value is None or kind is bool:
         return {None: b"n", True: b"t", False: b"f"}[value]
     for base, code in _SCALARS.items():
@@ -81,10 +81,6 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None, depth: int = 0)
     if keep is None:
         raise TestsError(f"the tests pass a value of type {kind.__name__}, which cannot leave them")
     return b"h%x;" % keep(value)
-
-
-def _kind(value: Any) -> Any:
-    return type(value)
 
 
 def _items(values: Any, keep: Callable[[Any], int] | None, depth: int) -> bytes:
@@ -169,9 +165,9 @@ _BUILD: dict[bytes, Callable[[list[Any]], Any]] = {
 
 def send(handle: int, data: bytes) -> None:
     """Write one frame: eight bytes of length, then `data`."""
-    data = len(data).to_bytes(8, "little") + data
-    while data:
-        data = data[os.write(handle, data) :]
+    left = memoryview(len(data).to_bytes(8, "little") + data)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def receive(handle: int) -> bytes:
