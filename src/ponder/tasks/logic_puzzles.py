@@ -13,6 +13,8 @@ from ponder.core.types import Band
 from ponder.tasks.words import NAMES
 
 Values = Mapping[str, str]
+Reading = tuple[Sequence[str], Callable[[Values], bool]]
+"""The variables a sentence speaks of, and whether it is true of their values."""
 SIDES: tuple[str, ...] = ("knight", "knave")
 SCALES = (("taller", "shorter"), ("older", "younger"), ("faster", "slower"))
 MORE, LESS = {more for more, _ in SCALES}, {less for _, less in SCALES}
@@ -98,66 +100,73 @@ class Puzzle:
 
 def read_clue(kind: str, text: str, domains: dict[str, tuple[str, ...]]) -> list[Clue]:
     """What a sentence says; the empty list when it cannot be read. Raises KeyError for a variable not in the puzzle."""
-
-    def clue(names: Sequence[str], test: Callable[[Values], bool]) -> Clue:
+    if kind == "knights":
+        found = _read_claim(text)
+    elif kind == "order":
+        found = _read_order(text, str(len(domains)))
+    else:
+        found = _read_things(text, domains) if kind == "things" else _read_clause(text)
+    clues: list[Clue] = []
+    for names, test in found:
         scope = tuple(dict.fromkeys(names))
         rows = product(*(domains[name] for name in scope))
-        return Clue(
-            text, scope, frozenset(row for row in rows if test(dict(zip(scope, row, strict=True))))
-        )
+        fits = frozenset(row for row in rows if test(dict(zip(scope, row, strict=True))))
+        clues.append(Clue(text, scope, fits))
+    return clues
 
-    if kind == "knights":
-        if m := re.fullmatch(r"(\w+) says that (\w+) is a (knight|knave)", text):
-            return [clue(m.group(1, 2), lambda v: (v[m[1]] == "knight") == (v[m[2]] == m[3]))]
-        if m := re.fullmatch(r"(\w+) says that (\w+) and (\w+) are (the same|different)", text):
-            same = m[4] == "the same"
-            return [
-                clue(
-                    m.group(1, 2, 3),
-                    lambda v: (v[m[1]] == SIDES[0]) == ((v[m[2]] == v[m[3]]) == same),
-                )
-            ]
-        if m := re.fullmatch(r"(\w+) says that (\w+) and (\w+) are both (knight|knave)s", text):
-            return [
-                clue(
-                    m.group(1, 2, 3),
-                    lambda v: (v[m[1]] == SIDES[0]) == (v[m[2]] == v[m[3]] == m[4]),
-                )
-            ]
-        if m := re.fullmatch(r"(\w+) says that (\w+) or (\w+) is a (knight|knave)", text):
-            return [
-                clue(
-                    m.group(1, 2, 3),
-                    lambda v: (v[m[1]] == SIDES[0]) == (m[4] in (v[m[2]], v[m[3]])),
-                )
-            ]
-    elif kind == "order":
-        if (m := re.fullmatch(r"(\w+) is (\w+) than (\w+)", text)) and m[2] in MORE | LESS:
-            one, other = m.group(1, 3) if m[2] in MORE else m.group(3, 1)
-            return [clue((one, other), lambda v: v[one] < v[other])]
-        if (m := re.fullmatch(r"(\w+) is (not )?the (\w+)st", text)) and f"{m[3]}r" in MORE | LESS:
-            place = "1" if f"{m[3]}r" in MORE else str(len(domains))
-            return [clue((m[1],), lambda v: (v[m[1]] == place) == (not m[2]))]
-    elif kind == "things":
-        if m := re.fullmatch(r"The one with the (\w+) (has|does not have) the (\w+)", text):
-            pairs = [(f"{name} {item_kind(m[1])}", f"{name} {item_kind(m[3])}")
-                     for name in {name.split()[0] for name in domains}]  # fmt: skip
-            return [clue(pair, _joined(pair, m[1], m[3], m[2] == "has")) for pair in sorted(pairs)]
-        if m := re.fullmatch(r"(\w+) (has|does not have) the (\w+)", text):
-            name = f"{m[1]} {item_kind(m[3])}"
-            return [clue((name,), lambda v: (v[name] == m[3]) == (m[2] == "has"))]
-    elif kind == "truth" and re.fullmatch(r"(not )?[a-e]( or (not )?[a-e]){0,2}", text):
-        literals = [
-            (part[-1], "false" if part.startswith("not ") else "true")
-            for part in text.split(" or ")
-        ]
-        return [
-            clue(
-                [name for name, _ in literals],
-                lambda v: any(v[name] == value for name, value in literals),
-            )
-        ]
+
+def _read_claim(text: str) -> list[Reading]:
+    pattern = r"(\w+) says that (?:(\w+) (and|or) )?(\w+) (is a|are both|are) ([\w ]+)"
+    m = re.fullmatch(pattern, text)
+    if m is None:
+        return []
+    who, one, joint, other, verb, said = m.groups()
+    kind = said.removesuffix("s") if verb == "are both" else said
+    tests: dict[tuple[str | None, str, str], Callable[[Values], bool]] = {
+        ("and", "are", "the same"): lambda v: v[one] == v[other],
+        ("and", "are", "different"): lambda v: v[one] != v[other],
+    }
+    for side in SIDES:
+        tests[None, "is a", side] = lambda v: v[other] == kind
+        tests["or", "is a", side] = lambda v: kind in (v[one], v[other])
+        tests["and", "are both", f"{side}s"] = lambda v: v[one] == v[other] == kind
+    test = tests.get((joint, verb, said))
+    names = [who, one, other] if one else [who, other]
+    return [(names, lambda v: (v[who] == SIDES[0]) == test(v))] if test else []
+
+
+def _read_order(text: str, last: str) -> list[Reading]:
+    if (m := re.fullmatch(r"(\w+) is (\w+) than (\w+)", text)) and m[2] in MORE | LESS:
+        one, other = m.group(1, 3) if m[2] in MORE else m.group(3, 1)
+        return [((one, other), lambda v: v[one] < v[other])]
+    if (m := re.fullmatch(r"(\w+) is (not )?the (\w+)st", text)) and f"{m[3]}r" in MORE | LESS:
+        name, place, plain = m[1], "1" if f"{m[3]}r" in MORE else last, not m[2]
+        return [((name,), lambda v: (v[name] == place) == plain)]
     return []
+
+
+def _read_things(text: str, domains: Mapping[str, tuple[str, ...]]) -> list[Reading]:
+    m = re.fullmatch(r"(?:The one with the (\w+)|(\w+)) (has|does not have) the (\w+)", text)
+    if m is None:
+        return []
+    given, who, verb, item = m.groups()
+    if who:
+        name = f"{who} {item_kind(item)}"
+        return [((name,), lambda v: (v[name] == item) == (verb == "has"))]
+    people = dict.fromkeys(name.split()[0] for name in domains)
+    pairs = [(f"{name} {item_kind(given)}", f"{name} {item_kind(item)}") for name in people]
+    return [(pair, _joined(pair, given, item, verb == "has")) for pair in pairs]
+
+
+def _read_clause(text: str) -> list[Reading]:
+    if not re.fullmatch(r"(not )?[a-e]( or (not )?[a-e]){0,2}", text):
+        return []
+    wanted = [
+        (part[-1], "false" if part.startswith("not ") else "true") for part in text.split(" or ")
+    ]
+    return [
+        ([name for name, _ in wanted], lambda v: any(v[name] == value for name, value in wanted))
+    ]
 
 
 def _joined(
