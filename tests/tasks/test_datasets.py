@@ -5,8 +5,13 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import random
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,7 @@ from ponder.core.environment import read_environment
 from ponder.core.errors import ConfigError, StorageError
 from ponder.core.types import Problem
 from ponder.sandbox import Sandbox
-from ponder.tasks.datasets import DATA_SETS, check_answer, data_set
+from ponder.tasks.datasets import DATA_SETS, check_answer, data_set, pull_data_set
 
 SIZES = {
     **{"gsm8k": 1319, "gsm8k-train": 7473, "math": 5000, "math-train": 7470, "math-500": 500},
@@ -159,3 +164,53 @@ def test_rows_come_one_by_one(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, f"{GOOD}\n" * 3 + "damaged")
     assert [problem.answer for _, problem in zip(range(3), data_set("gsm8k", folder))] == ["2"] * 3
     assert read_environment({}).data is None
+
+
+PULL = """
+import sys
+from pathlib import Path
+from ponder.tasks.datasets import data_set, pull_data_set
+print(pull_data_set("math-500", Path(sys.argv[1])).name, next(data_set("math-500", Path(sys.argv[1]))).answer)
+"""
+
+
+def test_a_set_is_pulled_from_a_hub_on_loopback(tmp_path: Path) -> None:
+    body = json.dumps({"problem": "1 + 1?", "solution": "\\boxed{2}", "answer": "2"}).encode()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl"
+            self.send_response(200 if found else 404)
+            for name, value in {
+                "ETag": '"a1"',
+                "X-Repo-Commit": "0" * 40,
+                "Content-Length": str(len(body)),
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environ = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path / "cache"),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", PULL, str(tmp_path)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    server.shutdown()
+    assert run.stdout == "test.jsonl 2\n", run.stderr[-600:]
+    with pytest.raises(ConfigError, match="it has: math-500,"):
+        pull_data_set("aime-24", tmp_path)

@@ -1,4 +1,4 @@
-"""verify/constraints: each kind kept and broken, hostile texts at once, undecided where counting is a question of taste."""
+"""verify/constraints: each kind kept and broken, hostile texts at once, undecided where counts are debatable."""
 
 from __future__ import annotations
 

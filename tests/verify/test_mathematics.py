@@ -38,6 +38,8 @@ x = 3 or x = 4 | 4,3
 $1,500 | 1500
 90° | 90
 90^\\circ | 90
+-90^\\circ | -90
+1\\cdot 90^\\circ | 90^\\circ
 3\\pm\\sqrt2 | 3+\\sqrt2, 3-\\sqrt2
 \\frac{1\\pm\\sqrt5}{2} | \\frac{1+\\sqrt5}2, \\frac{1-\\sqrt5}2
 y = 2x+3 | 2x-y+3=0
@@ -129,6 +131,7 @@ UNDECIDED = """
 (x+y+z)^{300} | 3
 1/0 | 3
 12 hours | 12 minutes
+1\\cdot\\begin{pmatrix}1\\\\2\\end{pmatrix} | \\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}
 """
 
 

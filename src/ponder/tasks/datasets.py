@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import ast
 import gzip
+import importlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ponder.core.environment import read_environment
-from ponder.core.errors import ConfigError, StorageError
+from ponder.core.errors import ConfigError, NetworkError, StorageError
 from ponder.core.types import Problem, Verdict
 from ponder.tasks import dataset_rows as rows
 from ponder.tasks.dataset_rows import Draft, Row
@@ -109,6 +111,29 @@ def data_set(name: str, root: Path | None = None) -> Iterator[Problem]:
     if folder is None:
         raise ConfigError("no folder of data sets is named", "Set PONDER_DATA to it.")
     return _problems(name, DATA_SETS[name], folder)
+
+
+def pull_data_set(name: str, root: Path) -> Path:
+    """Fetch a set's file from the Hugging Face hub to its place below `root`; a set that is not there in this format
+    is a ConfigError that names those that are. Raises NetworkError."""
+    wanted = DATA_SETS[name].hub if name in DATA_SETS else None
+    if wanted is None:
+        known = ", ".join(known for known, its in DATA_SETS.items() if its.hub)
+        raise ConfigError(f"the hub has no data set {name!r} in this format", f"it has: {known}")
+    hub = importlib.import_module("huggingface_hub")
+    errors = importlib.import_module("huggingface_hub.errors")
+    try:
+        fetched = Path(hub.hf_hub_download(wanted[0], wanted[1], repo_type="dataset"))
+    except (errors.HTTPError, errors.LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise NetworkError(
+            f"{wanted[0]!r} could not be fetched: {error}", "Check the network."
+        ) from None
+    place = root / DATA_SETS[name].file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(place.name + ".part")
+    shutil.copyfile(fetched, part)
+    part.replace(place)
+    return place
 
 
 def _problems(name: str, its: DataSet, folder: Path) -> Iterator[Problem]:

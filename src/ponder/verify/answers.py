@@ -44,7 +44,9 @@ def check_choice(answer: str, expected: str, options: Sequence[str]) -> Verdict:
     letters = [chr(65 + index) for index in range(len(options))]
     if len(expected) > 1:
         found = sorted(set(re.sub(r"\\[a-z]+|\band\b|[\s,;、(){}$.和]", "", given)))
-        return Verdict("right" if found == sorted(expected) else "wrong", f"{clip(given)} for {expected}")
+        return Verdict(
+            "right" if found == sorted(expected) else "wrong", f"{clip(given)} for {expected}"
+        )
     named = _CHOICE.match(given)
     if named is None:
         matches = [a for a, o in zip(letters, options, strict=True) if _folded(o) == _folded(given)]

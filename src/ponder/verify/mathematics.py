@@ -138,6 +138,9 @@ class _Comparison:
         if given.op in shapes or wanted.op in shapes:
             if given.op == wanted.op == "text":
                 return given.name.lower() == wanted.name.lower(), ""
+            inner = any(part.op in shapes for side in (given, wanted) for part in side.args)
+            if inner and {given.op, wanted.op} & {"*", "+", "/", "neg"}:
+                return None, "arithmetic with matrices or tuples"
             return False, f"a {given.op} where a {wanted.op} is wanted"
         return self.values(given, wanted)
 
@@ -219,7 +222,7 @@ def _all(findings: Iterable[Finding]) -> Finding:
 def _without_unit(node: Node) -> tuple[Node, str]:
     if node.op in ("neg", "*", "+"):
         inner, unit = _without_unit(node.args[-1])
-        is_last = unit not in ("", "%", "degree")
+        is_last = unit not in (("", "%", "degree") if node.op == "+" else ("",))
         return (Node(node.op, (*node.args[:-1], inner)), unit) if is_last else (node, "")
     if node.op != "unit":
         return node, ""
