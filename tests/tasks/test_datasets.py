@@ -54,7 +54,7 @@ def mangled(problem: Problem) -> str:
     return {
         "literal": f"Answer: [0, {problem.answer}]",
         "grid": "[[0, 1, 2]]",
-        "input": 'Answer: "mangled", "value"',
+        "input": "Answer: open('x')",
         "code": "```python\nprint('mangled')\n```",
     }[kind]
 
