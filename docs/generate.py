@@ -103,9 +103,10 @@ def exit_codes() -> str:
     return "\n".join([*rows, "", f"Ends that are not errors: {other}."])
 
 
-def results() -> str:
-    """The records of `benchmarks/results/*.json`, each with the machine, command and commit it came from."""
-    records = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+def results(*names: str) -> str:
+    """Records of `benchmarks/results`, as far as they are there, each with its machine, command and commit."""
+    paths = [path for name in names if (path := RESULTS / f"{name}.json").is_file()]
+    records = [json.loads(path.read_text("utf-8")) for path in paths]
     tables = [eval_table(r) if "declined_inside" in r else bench_table(r) for r in records]
     return "\n\n".join(tables) if tables else "No results are recorded yet."
 
@@ -144,7 +145,12 @@ def source_line(facts: dict[str, Any]) -> str:
 
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"rooms": room_map, "results": results},
+    "README.md": {
+        "rooms": room_map,
+        "results": lambda: results("nano", "qwen2.5-0.5b-int8", "grpo_step"),
+    },
+    "docs/tasks.md": {"results": lambda: results("tasks_speed")},
+    "docs/sandbox.md": {"results": lambda: results("sandbox")},
     "docs/errors.md": {"errors": exit_codes},
 }
 

@@ -13,6 +13,10 @@ BROAD_EXCEPTS = {
     # the engine's thread: a fault ends requests, not the thread
     ("ponder.text.tokenizer", "_from_tokenizer_json"),
     # the tokenizers library raises bare Exception for a bad file
+    ("ponder.verify.code_judge", "answer"),
+    # whatever an untrusted program raises is its answer
+    ("ponder.verify.code_judge", "judge"),
+    # test code may raise anything
 }
 """File and function of every `except Exception` in the package: at process edges, at most five."""
 
@@ -89,7 +93,9 @@ UNFINISHED = re.compile(
 )
 INDEX_HOST = re.compile("py" + r"pi\.org|python" + r"hosted\.|index" + r"-url|/sim" + "ple/")
 ABSOLUTE = re.compile(r"""(?<=[\s"'`(=])/([a-z]+)/[\w.]""")
-SYSTEM_FOLDERS = {"tmp", "proc", "dev", "sys", "usr", "bin", "etc", "path", "api", "models", "chat"}
+SYSTEM_FOLDERS = set(
+    "tmp proc dev sys run var lib usr bin etc opt no path api models datasets chat".split()
+)
 """First parts of absolute paths that mean the same on every machine, or that are routes of a hub."""
 
 
