@@ -233,12 +233,11 @@ def _judged(program: str, tests: CodeTests, sandbox: Runner) -> Verdict:
     result = sandbox.run(["python", "judge.marshal"], files=judge, stdin=stdin, limits=limits)
     status, _, reason = result.stdout.decode(errors="replace").partition("\n")
     if status not in ("right", "wrong", "undecided"):
-        stopped = (
-            _stopped(result, tests) or f"exit status {result.status}: {_last_line(result.stderr)}"
-        )
-        return Verdict(
-            "wrong", stopped if result.limit else f"the program ended its judge: {stopped}"
-        )
+        if result.limit:
+            return Verdict("wrong", _stopped(result, tests))
+        if result.signal:
+            return Verdict("wrong", f"the program ended its judge: signal {result.signal}")
+        return Verdict("undecided", f"the judge failed: {_last_line(result.stderr)}")
     return Verdict(status, _short(reason, 400))
 
 
