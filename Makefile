@@ -8,6 +8,7 @@
 #   make docs                rewrite the generated parts of the documentation
 #   make results             measure nano on its held-out problems, and write the README's table
 #   make wheel               build the wheel, install it in an empty environment, ask there
+#   make peers               compare with TRL, verl, PEFT, reasoning-gym, and run on two Ray nodes (minutes)
 #   make parity              build llama.cpp and compare with it (minutes)
 
 Q ?= What is 17 * 23?
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 BUILT_FROM := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 EXTRA = $(BIN)/python -c 'import sys, tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"]))'
 
-.PHONY: ask test check lint docs results wheel parity clean
+.PHONY: ask test check lint docs results wheel peers parity clean
 
 ask: $(VENV)/.base
 	@$(BIN)/ponder ask "$$Q"
@@ -57,6 +58,10 @@ wheel: $(VENV)/.python
 	cd / && env -i HOME="$(CURDIR)/dist" "$(CURDIR)/dist/empty/bin/ponder" ask "$$Q"
 	@! test -e dist/empty/lib/python3*/site-packages/torch || { echo "the wheel brought torch" >&2; exit 1; }
 
+PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py tests/train/test_sharded.py
+peers: $(VENV)/.peers
+	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS)
+
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -m slow tests/parity
 
@@ -79,6 +84,14 @@ $(VENV)/.dev: $(VENV)/.base
 	@echo "Installing what the tests need (torch, transformers, pytest, …)"
 	@$(PIP) torch==2.13.0
 	@$(call EXTRA,dev) > $(VENV)/dev.txt && $(PIP) -r $(VENV)/dev.txt
+	@touch $@
+
+# Over the test environment, seen through a path file, so that nothing in it changes.
+$(VENV)/.peers: $(VENV)/.dev tests/peers/requirements.txt
+	@echo "Installing TRL, verl, Ray and the like (minutes)"
+	@$(BIN)/python -m venv --clear $(VENV)/peers
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)/peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/tests.pth"
+	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/peers/requirements.txt
 	@touch $@
 
 $(VENV)/.parity: $(VENV)/.dev
