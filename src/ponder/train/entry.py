@@ -10,7 +10,7 @@ from typing import Any, cast
 from ponder.core.config import config_toml, read_config
 from ponder.core.errors import ConfigError
 from ponder.runs import RunFolder
-from ponder.train.config import Recipe
+from ponder.train.config import ModelRecipe, Recipe
 
 Say = Callable[[str], None]
 
@@ -19,8 +19,11 @@ STAGES: dict[str, str] = {
     "pretrain": "ponder.train.stages:run",
     "sft": "ponder.train.stages:run",
     "rl": "ponder.train.rl.stage:run",
+    "sharded": "ponder.train.sharded_stage:run",
 }
-"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say)."""
+"""Stage → module and function ; the function takes (recipe, run_dir, resume, from_step, say).
+
+`sharded` is a model stage by several processes."""
 
 
 def main(
@@ -49,7 +52,9 @@ def main(
     if dry_run:
         say(config_toml(recipe))
         return None
-    run = cast("Callable[..., Path]", _resolve(recipe.stage.type))
+    stage = recipe.stage
+    is_sharded = isinstance(stage, ModelRecipe) and stage.cluster.trainer_processes > 1
+    run = cast("Callable[..., Path]", _resolve("sharded" if is_sharded else stage.type))
     return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)
 
 

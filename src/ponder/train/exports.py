@@ -1,8 +1,8 @@
 """train/exports: our problems and verifiers for other trainers: rows of a data set, and a reward from a row and a text.
 
 A row holds the question and, in one column, where its problem stands among the generated ones, so that a reward needs
-nothing but the row. The reward is 1.0 for right, 0.0 for wrong, None where the verifier could not decide: TRL leaves such
-a completion out.
+nothing but the row. The reward is 1.0 for right, 0.0 for wrong, None where the verifier could not decide: TRL leaves
+such a completion out.
 `examples/ponder_taskset.py` makes an environment of the package `verifiers` from the same functions.
 Limit: texts, not episodes, are judged, so families with tools are left out.
 """

@@ -52,11 +52,10 @@ class Network(nn.Module):
         self._packed: dict[str, tuple[Any, Any]] = {}
         self._rope = RopeTable(config)
         generator = torch.Generator().manual_seed(seed)
-        self._tensors: dict[str, nn.Parameter] = {}
         for name, shape in tensor_shapes(config).items():
             parameter = nn.Parameter(_initial(name, shape, config, generator))
-            self._tensors[name] = parameter
             _attach(self, name, parameter)
+        self._tensors = _Parameters(self)
 
     @property
     def ops(self) -> Ops:
@@ -210,6 +209,20 @@ def _check(kernels: str, weights_format: str) -> None:
         raise ConfigError(
             f"weights_format is {weights_format!r} in training", "allowed are fp32 and bf16"
         )
+
+
+class _Parameters:
+    """Parameters by name, as the modules hold them now: sharding puts others in their place."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._names = frozenset(tensor_shapes(network.config))
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        return self._network.get_parameter(name)
+
+    def get(self, name: str) -> nn.Parameter | None:
+        return self._network.get_parameter(name) if name in self._names else None
 
 
 def _initial(

@@ -37,11 +37,11 @@ def run(
     if run_dir is None:
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
     keep_freed_memory()
-    config, start = _beginning(stage)
+    config, start = beginning(stage)
     check_tokenizer(stage.tokenizer, config)
 
     def begin(folder: RunFolder) -> Trainer:
-        return Trainer(stage, config, folder, start, lambda record: _say_step(record, say))
+        return Trainer(stage, config, folder, start, lambda record: say_step(record, say))
 
     trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()
@@ -87,12 +87,12 @@ def open_run(
     else:
         folder.rewind(-1)
     step = trainer.progress.step
-    _record_config(folder, recipe, text, step)
+    record_config(folder, recipe, text, step)
     say(f"resumed at step {step}")
     return trainer
 
 
-def _record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
+def record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
     old_text = (folder.path / "config.toml").read_text(encoding="utf-8")
     if old_text == text:
         return
@@ -134,12 +134,12 @@ def export(run_dir: str | Path, output: str | Path) -> None:
         config, tokenizer = read_model_config(stage.start_from), stage.start_from
     else:
         assert isinstance(stage, ModelRecipe), stage
-        config, tokenizer = _beginning(stage)[0], stage.tokenizer
+        config, tokenizer = beginning(stage)[0], stage.tokenizer
     weights = load_tensors(folder.checkpoint() / WEIGHTS)
     export_folder(Path(output), config, weights, tokenizer)
 
 
-def _beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
+def beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
     """The shape to train, and the weights of a fine-tuning's start."""
     if stage.start_from is None:
         assert stage.shape is not None, stage
@@ -173,7 +173,7 @@ def check_tokenizer(folder: Path, config: ModelConfig) -> None:
         )
 
 
-def _say_step(record: Mapping[str, Any], say: Say) -> None:
+def say_step(record: Mapping[str, Any], say: Say) -> None:
     if record["step"] % 10 == 0 or record["step"] == 1:
         say(" ".join(f"{key} {value}" for key, value in record.items()))
 
