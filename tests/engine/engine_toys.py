@@ -103,10 +103,12 @@ class Answer:
         self.ids: list[int] = []
         self.phases: list[str] = []
         self.logprobs: list[TokenLogprob] = []
+        self.forced: list[int] = []
         self.last: TokenEvent | None = None
 
     def add(self, event: TokenEvent) -> None:
         assert self.last is None, f"an event after the end: {event}"
+        self.forced.extend(len(self.ids) + index for index in event.forced)
         self.ids.extend(event.token_ids)
         self.phases.extend([event.phase] * len(event.token_ids))
         self.logprobs.extend(event.logprobs)

@@ -13,8 +13,9 @@ from ponder.engine.sampler import (
     RowSampler,
     candidates,
     draw,
+    draw_rows,
     sample_rows,
-    token_logprob,
+    top_logprobs,
     uniform,
 )
 
@@ -171,6 +172,19 @@ def test_a_row_is_sampled_the_same_in_any_company():
         assert alone == batch[i : i + 1]
 
 
+@pytest.mark.parametrize("size", [256, 2048, 20032])
+def test_rows_drawn_together_are_those_drawn_alone(size):
+    rng = np.random.default_rng(size)
+    logits_NV = (rng.standard_normal((70, size)) * rng.choice([0.1, 3, 30], (70, 1))).astype("f4")
+    logits_NV[3, 1:] = -np.inf
+    temperatures = rng.choice([0.3, 1.0, 1.7], 70).tolist()
+    at = [0.0, 1 - 2**-53, *rng.random(68).tolist()]
+    alone = [draw(*each) for each in zip(logits_NV, temperatures, at, strict=True)]
+    assert draw_rows(logits_NV, temperatures, at) == alone
+    assert draw_rows(logits_NV[5:6].copy(), temperatures[5:6], at[5:6]) == alone[5:6]
+    assert len(set(alone)) > 30
+
+
 def test_logits_that_are_no_numbers_are_an_error():
     row = np.zeros((1, 9), np.float32)
     row[0, 4] = np.nan
@@ -182,8 +196,5 @@ def test_logits_that_are_no_numbers_are_an_error():
 
 def test_alternatives_are_the_likeliest_first_and_ties_by_lower_id():
     row = np.array([-3, -1, -2, -1, -5, -2], np.float32)
-    record = token_logprob(row, 4, 4)
-    assert (record.token_id, record.logprob) == (4, -5.0)
-    assert record.top == ((1, -1.0), (3, -1.0), (2, -2.0), (5, -2.0))
-    assert token_logprob(row, 0, 0).top == ()
-    assert len(token_logprob(row, 0, 99).top) == 6
+    assert top_logprobs(row, 4) == ((1, -1.0), (3, -1.0), (2, -2.0), (5, -2.0))
+    assert len(top_logprobs(row, 99)) == 6

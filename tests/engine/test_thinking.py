@@ -55,8 +55,9 @@ def test_a_budget_of_b_tokens_is_never_exceeded_for_all_b():
         assert answer.end.usage.thinking_tokens == tag == budget
         assert answer.end.thinking_end == "budget"
         assert answer.ids[tag:] == [CLOSE, NEWLINES, 7, 8, 9, END]
-        if 2 * sentence <= budget:
-            assert tuple(answer.ids[tag - sentence : tag]) == closing
+        written = sentence if 2 * sentence <= budget else 0
+        assert tuple(answer.ids[tag - written : tag]) == closing[:written]
+        assert answer.forced == list(range(tag - written, tag + 2))
         assert answer.phases == ["thinking"] * (tag + 1) + ["answering"] * 5
         if logprobs is not None:
             assert [each.token_id for each in answer.logprobs] == answer.ids
@@ -66,6 +67,7 @@ def test_a_loop_is_cut_and_still_answered():
     answer = ask(looper, thinking_of(closing_ids=(50, 51)), max_tokens=4000)
     assert answer.end.thinking_end == "loop"
     assert answer.ids[-8:] == [50, 51, CLOSE, NEWLINES, 7, 8, 9, END]
+    assert answer.forced == [len(answer.ids) - back for back in (8, 7, 6, 5)]
     assert answer.end.finish_reason == "stop"
     assert len(answer.ids) < 600
     unguarded = ask(looper, thinking_of(cut_loops=False, answer_reserve=0), max_tokens=2000)

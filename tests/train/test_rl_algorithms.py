@@ -63,7 +63,10 @@ def test_undecided_answers_carry_no_loss_and_move_no_mean():
     groups = [[Done(1.0), Done(None), Done(0.0)]]
     assert advantages(ALGORITHMS["centred"], groups) == [[0.5, None, -0.5]]
     rows = streams(ALGORITHMS["centred"], groups, max_tokens=9)
-    assert [row.streams["rl"].weights for row in rows] == [(0, 0, 0.5, 0.5, 0.5), (0, 0, -0.5, -0.5, -0.5)]
+    assert [row.streams["rl"].weights for row in rows] == [
+        (0, 0, 0.5, 0.5, 0.5),
+        (0, 0, -0.5, -0.5, -0.5),
+    ]
 
 
 @pytest.mark.parametrize(("name", "flat"), [("centred", True), ("grpo", False), ("dapo", True)])
@@ -77,17 +80,23 @@ def test_expert_iteration_is_cross_entropy_on_right_answers():
     rows = streams(ALGORITHMS["expert"], [[Done(1.0, 2), Done(0.0)]], max_tokens=9)
     assert len(rows) == 1 and set(rows[0].streams) == {"ce"}
     assert rows[0].streams["ce"].weights == (0, 0, 1, 1) and rows[0].streams["ce"].norm == 2
-    assert is_flat(ALGORITHMS["expert"], [Done(0.0)]) and not is_flat(ALGORITHMS["expert"], [Done(1.0)])
+    assert is_flat(ALGORITHMS["expert"], [Done(0.0)]) and not is_flat(
+        ALGORITHMS["expert"], [Done(1.0)]
+    )
 
 
-@pytest.mark.parametrize(("name", "how"), [("centred", "token"), ("grpo", "sequence"), ("dr_grpo", "constant")])
+@pytest.mark.parametrize(
+    ("name", "how"), [("centred", "token"), ("grpo", "sequence"), ("dr_grpo", "constant")]
+)
 def test_streams_add_up_to_the_aggregation(name, how):
     """Σ scale · f / Σ norm is the plain mean that each paper writes."""
     groups = [[Done(1.0, 2), Done(0.0, 5)], [Done(0.0, 1), Done(1.0, 4)]]
     rows = streams(ALGORITHMS[name], groups, max_tokens=8)
     taken = [row.streams["rl"] for row in rows]
     total = sum(s.scale * w * m for s in taken for w, m in zip(s.weights, s.mask, strict=True))
-    losses = torch.tensor([w for s in taken for w, m in zip(s.weights, s.mask, strict=True) if m], dtype=F64)
+    losses = torch.tensor(
+        [w for s in taken for w, m in zip(s.weights, s.mask, strict=True) if m], dtype=F64
+    )
     sequences = torch.tensor([i for i, s in enumerate(taken) for m in s.mask if m])
     wanted = aggregate(losses, sequences, how, 8)
     assert total / sum(s.norm for s in taken) == pytest.approx(float(wanted), abs=1e-12)
@@ -100,7 +109,9 @@ def test_an_unknown_algorithm_lists_those_there_are():
 
 def loss(at, advantage, **options):
     logp = torch.tensor(at, dtype=F64).log().requires_grad_()
-    values = policy_loss(logp, torch.zeros_like(logp), torch.tensor(advantage, dtype=F64), **options)
+    values = policy_loss(
+        logp, torch.zeros_like(logp), torch.tensor(advantage, dtype=F64), **options
+    )
     (gradient,) = torch.autograd.grad(values.sum(), logp)
     return values.detach().tolist(), gradient.tolist()
 
@@ -112,7 +123,9 @@ def test_clipping_by_hand():
     values, _ = loss([2.0, 2.0, 0.5], [2.0, -2.0, 2.0], clip_high=0.2, dual_clip=1.5)
     assert values == pytest.approx([-2.4, 3.0, -1.0])  # the case of slime's tests
     values, gradients = loss([2.0, 0.1], [3.0, 1.0], ratio="cispo", clip_low=None, clip_high=0.28)
-    assert gradients == pytest.approx([-1.28 * 3, -0.1])  # the clamped ratio is a constant, never a wall
+    assert gradients == pytest.approx(
+        [-1.28 * 3, -0.1]
+    )  # the clamped ratio is a constant, never a wall
 
 
 def test_sequence_ratio_is_the_geometric_mean():

@@ -22,7 +22,9 @@ def network() -> Network:
     made = Network(CONFIG, seed=3)
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            )
     return made.double()
 
 
@@ -45,7 +47,9 @@ def rows() -> list[Row]:
     for _ in range(2):
         ids = tuple(rng.randrange(CONFIG.vocab_size) for _ in range(9))
         mask = (False,) * 3 + (True,) * 6
-        made.append(Row(ids, (0.0,) * 9, {"ce": Stream(tuple(0.1 * m for m in mask), mask, 1.0, 6)}))
+        made.append(
+            Row(ids, (0.0,) * 9, {"ce": Stream(tuple(0.1 * m for m in mask), mask, 1.0, 6)})
+        )
     return made
 
 
@@ -76,7 +80,9 @@ def test_independent_of_micro_batches_packing_and_order(ratio):
 
 def test_a_shared_prompt_is_computed_once():
     alone, shared = (sum(len(b.inputs_T) for b in pack(rows(), 10_000, s)) for s in (False, True))
-    assert alone - shared == 2 * (3 + 4 + 5)  # three samples a group, prompts of 4, 5, 6 ids but the last
+    assert alone - shared == 2 * (
+        3 + 4 + 5
+    )  # three samples a group, prompts of 4, 5, 6 ids but the last
 
 
 def test_masked_tokens_have_exactly_no_gradient():
@@ -86,7 +92,9 @@ def test_masked_tokens_have_exactly_no_gradient():
 
     def spoilt(row: Row) -> Row:
         streams = {
-            name: replace(s, weights=tuple(w if m else 1e30 for w, m in zip(s.weights, s.mask, strict=True)))
+            name: replace(
+                s, weights=tuple(w if m else 1e30 for w, m in zip(s.weights, s.mask, strict=True))
+            )
             for name, s in row.streams.items()
         }
         mask = next(iter(row.streams.values())).mask

@@ -1,4 +1,4 @@
-"""verify/constraints: each kind kept and broken, hostile texts at once, undecided where counting is a matter of taste."""
+"""verify/constraints: each kind kept and broken, hostile texts at once, undecided where counting is a question of taste."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def test_a_bad_constraint_is_the_problems_fault(constraint: dict[str, Any]) -> N
     "piece", [".", "\n", "\n \t", "*", "**", "[", "<<", "`", "a.", "p.s", "'", "-a"]
 )
 def test_hostile_texts_end_at_once(piece: str) -> None:
-    text = "x" + piece * (99_000 // len(piece)) + "x"
+    text = "x" + piece * (20_000 // len(piece)) + "x"
     start = time.perf_counter()
     for constraint, _, _ in TABLE:
         check_constraints(text, [constraint])
-    assert time.perf_counter() - start < 10
-    assert check_constraints(text * 2, [TABLE[0][0]]).status in ("undecided", "wrong")
+    assert time.perf_counter() - start < 5
+    assert check_constraints(text * 6, [TABLE[0][0]]).status in ("undecided", "wrong")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ponder.core.types import Phase, TokenEvent, TokenLogprob, Usage
 from ponder.engine.choice import Choice
 from ponder.engine.finish import Finish
 from ponder.engine.runner import F32, Runner
-from ponder.engine.sampler import sample_rows, token_logprob
+from ponder.engine.sampler import sample_rows, top_logprobs
 from ponder.engine.scheduler import Slice
 from ponder.engine.thinking import ANSWER, THOUGHT
 
@@ -58,8 +60,11 @@ def score_slices(slices: Sequence[Slice], sampled: Sequence[int | None], runner:
         first += num_rows
     if rows:
         logprobs_NV = runner.logprobs(rows)
-        for logprobs_V, (choice, token_id, num_top) in zip(logprobs_NV, wanted, strict=True):
-            choice.scored.append(token_logprob(logprobs_V, token_id, num_top))
+        ids = [token_id for _, token_id, _ in wanted]
+        values: list[float] = logprobs_NV[np.arange(len(ids)), ids].tolist()
+        for row, (choice, token_id, num_top) in enumerate(wanted):
+            top = top_logprobs(logprobs_NV[row], num_top) if num_top else ()
+            choice.scored.append(TokenLogprob(token_id, values[row], top))
 
 
 def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:

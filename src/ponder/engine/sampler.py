@@ -1,8 +1,9 @@
 """engine/sampler: one token id from one row of logits, under that request's parameters.
 
-Each row is computed by itself, so what is sampled depends on nothing else in the batch; the only
-batched operation is `argmax`, which does no arithmetic. Randomness is one uniform number a token, a
-pure function of (seed, choice, position). Order: penalties and bias, top_k, top_p, min_p, temperature.
+Each row's arithmetic is its own, in its own order, so what is sampled depends on nothing else in the batch: rows
+are only taken together for `argmax`, elementwise operations and sums along the row. Randomness is one uniform
+number a token, a pure function of (seed, choice, position). Order: penalties and bias, top_k, top_p, min_p,
+temperature.
 
 Letters: V vocabulary, N rows, M candidates left.
 """
@@ -18,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.core.errors import BackendError
-from ponder.core.types import SamplingParams, TokenLogprob
+from ponder.core.types import SamplingParams
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 BLOCK = 64
+TILE = 1 << 18
+"""Most numbers that `draw_rows` holds at a time."""
 
 _COUNTER = struct.Struct("<QQQ")
 
@@ -37,7 +41,10 @@ def uniform(seed: int, choice: int, position: int) -> float:
 class RowSampler:
     """How one choice is sampled, with the counts its penalties need."""
 
-    __slots__ = ("_bias", "_bias_ids", "_choice", "_counts_V", "_params", "_seen_V", "is_plain")
+    __slots__ = (
+        *("_bias", "_bias_ids", "_choice", "_counts_V", "_params", "_seen_V"),
+        *("is_drawn_whole", "is_plain"),
+    )
 
     def __init__(
         self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], choice: int
@@ -56,9 +63,21 @@ class RowSampler:
         self.is_plain = not self._bias.size and self._counts_V is None and self._seen_V is None
         """Logits are used as they come."""
 
+        plain = params.top_k == 0 and params.top_p == 1 and params.min_p == 0
+        self.is_drawn_whole = self.is_plain and plain and params.temperature > 0
+        """The id is drawn from the logits as they come, all of them."""
+
     @property
     def is_greedy(self) -> bool:
         return self._params.temperature == 0
+
+    @property
+    def temperature(self) -> float:
+        return self._params.temperature
+
+    def chance(self, seed: int, position: int) -> float:
+        """The number that decides the id at `position`."""
+        return uniform(seed, self._choice, position)
 
     def observe(self, token_id: int) -> None:
         """Count a completion token, sampled or forced."""
@@ -76,7 +95,7 @@ class RowSampler:
             return int(logits_V.argmax())
         ids_M = candidates(logits_V, params.top_k, params.top_p, params.min_p)
         kept_M = logits_V if ids_M is None else logits_V[ids_M]
-        index = draw(kept_M, params.temperature, uniform(seed, self._choice, position))
+        index = draw(kept_M, params.temperature, self.chance(seed, position))
         return index if ids_M is None else int(ids_M[index])
 
     def _adjusted(self, logits_V: F32, banned_id: int | None) -> F32:
@@ -142,6 +161,39 @@ def _cover(weights: F32, at: float) -> tuple[int, float]:
     return index, (target - start) / (float(sums[index]) - start)
 
 
+def draw_rows(logits_NV: F32, temperatures_N: Sequence[float], at_N: Sequence[float]) -> list[int]:
+    """`draw` of every row, the same ids to the bit, for rows of whole blocks."""
+    num_rows, size = logits_NV.shape
+    num_blocks = size // BLOCK
+    assert size % BLOCK == 0 and num_blocks >= 4, f"rows of {size} are not whole blocks"
+    found: list[int] = []
+    tile = max(1, TILE // size)
+    for first in range(0, num_rows, tile):
+        logits_RV = logits_NV[first : first + tile]
+        weights_RV = logits_RV - logits_RV.max(axis=1, keepdims=True)
+        inverse_R = [np.float32(1 / value) for value in temperatures_N[first : first + tile]]
+        weights_RV *= np.array(inverse_R, np.float32)[:, None]
+        np.exp(weights_RV, out=weights_RV)
+        weights_RBK = weights_RV.reshape(-1, num_blocks, BLOCK)
+        block_R, share_R = _cover_rows(
+            weights_RBK.sum(axis=2), np.array(at_N[first : first + tile])
+        )
+        hit_RK = weights_RBK[np.arange(len(block_R)), block_R]
+        found += (block_R * BLOCK + _cover_rows(hit_RK, share_R)[0]).tolist()
+    return found
+
+
+def _cover_rows(weights_RM: F32, at_R: F64) -> tuple[I64, F64]:
+    """`_cover` of every row."""
+    sums_RM = weights_RM.cumsum(axis=1, dtype=np.float64)
+    total_R = sums_RM[:, -1]
+    target_R = np.minimum(at_R * total_R, np.nextafter(total_R, 0))
+    index_R = (sums_RM <= target_R[:, None]).sum(axis=1)
+    rows = np.arange(len(index_R))
+    start_R = np.where(index_R > 0, sums_RM[rows, index_R - 1], 0.0)
+    return index_R, (target_R - start_R) / (sums_RM[rows, index_R] - start_R)
+
+
 def sample_rows(
     samplers: Sequence[RowSampler],
     logits_NV: F32,
@@ -150,28 +202,35 @@ def sample_rows(
     banned_ids: Sequence[int | None],
 ) -> list[int]:
     """One id a row. BackendError when a row holds no finite maximum: the model is broken, not the request."""
-    best = logits_NV.argmax(axis=1).tolist()
-    ids: list[int] = []
+    ids: list[int] = logits_NV.argmax(axis=1).tolist()
+    tops = logits_NV[np.arange(len(ids)), ids]
+    if not np.isfinite(tops).all():
+        row = int(np.flatnonzero(~np.isfinite(tops))[0])
+        raise BackendError(f"the model gave the logit {tops[row]} for token {ids[row]}")
+    is_blocked = logits_NV.shape[1] % BLOCK == 0 and logits_NV.shape[1] >= 4 * BLOCK
+    together: list[int] = []
     for row, sampler in enumerate(samplers):
-        top = logits_NV[row, best[row]]
-        if not math.isfinite(top):
-            raise BackendError(f"the model gave the logit {top} for token {best[row]}")
-        if sampler.is_greedy and sampler.is_plain and banned_ids[row] is None:
-            ids.append(best[row])
-        else:
-            values_V = logits_NV[row]
-            ids.append(sampler.sample(values_V, seeds[row], positions[row], banned_ids[row]))
+        is_free = banned_ids[row] is None
+        if is_free and sampler.is_drawn_whole and is_blocked:
+            together.append(row)
+        elif not (is_free and sampler.is_plain and sampler.is_greedy):
+            ids[row] = sampler.sample(logits_NV[row], seeds[row], positions[row], banned_ids[row])
+    if together:
+        drawn = draw_rows(
+            logits_NV if len(together) == len(ids) else logits_NV[together],
+            [samplers[row].temperature for row in together],
+            [samplers[row].chance(seeds[row], positions[row]) for row in together],
+        )
+        for row, token_id in zip(together, drawn, strict=True):
+            ids[row] = token_id
     return ids
 
 
-def token_logprob(logprobs_V: F32, token_id: int, num_top: int) -> TokenLogprob:
-    """The record of one token beside its likeliest alternatives."""
-    top: tuple[tuple[int, float], ...] = ()
-    if num_top:
-        ids = _likeliest(logprobs_V, num_top)
-        order = np.argsort(-logprobs_V[ids], kind="stable")
-        top = tuple((int(i), float(logprobs_V[i])) for i in ids[order])
-    return TokenLogprob(token_id, float(logprobs_V[token_id]), top)
+def top_logprobs(logprobs_V: F32, num_top: int) -> tuple[tuple[int, float], ...]:
+    """The likeliest ids with their log-probabilities, likeliest first."""
+    ids = _likeliest(logprobs_V, num_top)
+    order = np.argsort(-logprobs_V[ids], kind="stable")
+    return tuple((int(i), float(logprobs_V[i])) for i in ids[order])
 
 
 def _likeliest(values_V: F32, count: int) -> I64:

@@ -89,7 +89,10 @@ class Sandbox:
         with ExitStack() as stack:
             command = self._command(limits)
             room = Room(command, interpreter(), settings, stdin, self._seccomp, limits, stack)
-            room.wait(abort)
+            try:
+                room.wait(abort)
+            finally:  # before the stack closes the handles that this needs
+                room.kill()
             return room.result(outputs), room.facts
 
     def _command(self, limits: Limits) -> list[str]:
@@ -99,13 +102,13 @@ class Sandbox:
                 f"{self._bubblewrap!r} (bubblewrap) was not found; nothing untrusted runs without it.",
                 "Install it, for example: apt-get install bubblewrap.",
             )
-        command = sandbox_arguments(bubblewrap, self._view, limits.disk_bytes)
         if os.geteuid() != 0:
-            return command
+            return sandbox_arguments(bubblewrap, self._view, {}, limits.disk_bytes)
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             raise SandboxError(
                 "'setpriv' was not found; root needs it to start a sandbox as nobody.",
                 "Install util-linux, or start Ponder as an ordinary user.",
             )
-        return [*dropped(bubblewrap, setpriv, self._view), *command]
+        before, moved = dropped(setpriv, self._view)
+        return [*before, *sandbox_arguments(bubblewrap, self._view, moved, limits.disk_bytes)]

@@ -54,7 +54,8 @@ class Limits:
     """What one program may use."""
 
     wall_s: float = 10.0
-    """From the moment the program starts; setting up the sandbox does not count."""
+    """From the moment the program starts. Time that its processes wait for a busy core does not count, up to three
+    times as much again, so that an outcome does not depend on what else the machine does."""
     cpu_s: int = 10
     """CPU seconds of one process, at least 1."""
     memory_bytes: int = 512 << 20
@@ -141,7 +142,7 @@ class Room:
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._folder = self._init = -1
         self._limit: LimitName | None = None
-        self._began = self._ended = self._cpu_s = 0.0
+        self._began = self._ended = self._cpu_s = self._queued_s = 0.0
         self.facts: Mapping[str, int] = {}
         """Inode numbers of the namespaces, the host's number for pid 1 inside (`child-pid`) and its owner (`owner`)."""
         self._channel, theirs = map(stack.enter_context, socket.socketpair())
@@ -159,7 +160,7 @@ class Room:
             start, stdin=_sealed(stdin, stack), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
             env=ENVIRONMENT, pass_fds=(*passed, told), start_new_session=True, close_fds=True,
         )  # fmt: skip
-        stack.callback(self._kill)
+        stack.callback(self.kill)
         information.close()
         theirs.close()
         self._end = os.pidfd_open(self._process.pid)
@@ -192,14 +193,16 @@ class Room:
                 )
             if abort is not None and abort.is_set():
                 self._limit = "abort"
-            elif self._began and now > self._began + self._limits.wall_s:
+            elif self._began and now > self._began + self._limits.wall_s + min(
+                self._queued_s, 3 * self._limits.wall_s
+            ):
                 self._limit = "wall"
             elif self._began and now >= next_look:
                 self._limit = self._limit or self._overfull()
                 next_look = now + WATCH_S
             if self._limit:
                 break
-        self._kill()
+        self.kill()
         self._ended = time.monotonic()
         for name in self._output:
             self._read(name)
@@ -274,11 +277,12 @@ class Room:
         if disk.f_files - disk.f_ffree > NUM_INODES:
             return "disk"
         usages = [_usage(pid) for pid in _descendants(self.facts["child-pid"])]
-        self._cpu_s = max(self._cpu_s, sum(seconds for seconds, _ in usages))
-        resident = sum(resident for _, resident in usages)
+        self._cpu_s = max(self._cpu_s, sum(seconds for seconds, _, _ in usages))
+        self._queued_s = max(self._queued_s, *(queued for _, queued, _ in usages))
+        resident = sum(resident for _, _, resident in usages)
         return "memory" if resident + used > self._limits.memory_bytes else None
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         """End every process inside; returns when they are gone. Again and again without effect."""
         if self._process.returncode is not None:
             return
@@ -322,15 +326,18 @@ def _descendants(pid: int) -> Iterator[int]:
                     yield from _descendants(int(child))
 
 
-def _usage(pid: int) -> tuple[float, int]:
-    """CPU seconds of a process and its ended children, and its resident bytes; zeros once it is gone."""
+def _usage(pid: int) -> tuple[float, float, int]:
+    """CPU seconds of a process and its ended children, seconds it waited for a core, resident bytes; 0 once gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return 0.0, 0
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0, 0.0, 0
+    queued = 0.0
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        queued = int(file.read().split()[1]) / 1e9
     ticks = sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * resource.getpagesize()
+    return ticks / os.sysconf("SC_CLK_TCK"), queued, int(fields[21]) * resource.getpagesize()
 
 
 def _collect(folder: int, patterns: Sequence[str], most_bytes: int) -> dict[str, bytes]:

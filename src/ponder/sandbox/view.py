@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 NOBODY = 65534
@@ -54,8 +54,13 @@ def system_view(read_only: Iterable[str | Path]) -> list[str]:
     return [p for p in kept if not any(p.startswith(f"{q}/") for q in kept if q not in links)]
 
 
-def sandbox_arguments(bubblewrap: str, view: Sequence[str], disk_bytes: int) -> list[str]:
-    """The command up to the program: every namespace new, no capability, nothing writable but /tmp."""
+def sandbox_arguments(
+    bubblewrap: str, view: Sequence[str], moved: Mapping[str, str], disk_bytes: int
+) -> list[str]:
+    """The command up to the program: every namespace new, no capability, nothing writable but /tmp.
+
+    `moved` says where a path of the view is to be found if not at its own place.
+    """
     command = [bubblewrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
     command += ["--unshare-uts", "--unshare-cgroup-try", "--disable-userns", "--cap-drop", "ALL"]
     command += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox"]
@@ -64,39 +69,49 @@ def sandbox_arguments(bubblewrap: str, view: Sequence[str], disk_bytes: int) -> 
         if os.path.islink(path) and os.path.isdir(path):  # /lib → usr/lib
             command += ["--symlink", os.readlink(path), path]
         else:
-            command += ["--ro-bind", path, path]
+            command += ["--ro-bind", moved.get(path, path), path]
     for device in DEVICES:
         command += ["--dev-bind", device, device]
     command += ["--symlink", "/tmp", "/dev/shm", "--size", str(disk_bytes), "--perms", "0700"]
     return [*command, "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
 
 
-def dropped(bubblewrap: str, setpriv: str, view: Sequence[str]) -> list[str]:
-    """What stands before the command when root starts it: bubblewrap itself then runs as nobody.
+def dropped(setpriv: str, view: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """What stands before the command when root starts it, so that bubblewrap itself runs as nobody; and where it then
+    finds the paths of the view that lie elsewhere.
 
-    Where the interpreter lies under a folder closed to nobody (root's home), a private copy of the mount table shows
-    those paths of the view, and only those, in its place.
+    Where a path lies under a folder closed to strangers (an interpreter in root's home), it is shown at /mnt, in a
+    private copy of the mount table. Each step becomes the next by exec: no root process stays behind.
     """
-    hidden = {path: closed for path in view if (closed := _closed_ancestor(path))}
-    mounts: list[str] = []
-    for closed in sorted(set(hidden.values())):
-        mounts += ["--perms", "0755", "--tmpfs", closed]
-    made: set[str] = set()
-    for path, closed in sorted(hidden.items()):
-        between = [str(p) for p in Path(path).parents if str(p).startswith(f"{closed}/")]
-        for folder in sorted(set(between) - made):
-            mounts += ["--perms", "0755", "--dir", folder]
-        made |= set(between)
-        mounts += ["--ro-bind", path, path]
-    outer = (
-        [bubblewrap, "--die-with-parent", "--dev-bind", "/", "/", *mounts, "--"] if mounts else []
-    )
-    return [*outer, setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    shown: dict[str, str] = {}
+    moved: dict[str, str] = {}
+    for path in view:
+        way = [*reversed(Path(path).parents), Path(path)]
+        closed = [k for k, folder in enumerate(way[:-1]) if not folder.stat().st_mode & 0o001]
+        if closed:
+            top = str(way[closed[-1] + 1])
+            place = shown.setdefault(top, f"{_STAGE}/{len(shown)}")
+            moved[path] = place + path.removeprefix(top)
+    drop = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    if not shown:
+        return drop, {}
+    return [
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        "sh",
+        "-c",
+        _SHOW,
+        "sh",
+        *shown,
+        "--",
+        *drop,
+    ], moved
 
 
-def _closed_ancestor(path: str) -> str | None:
-    """The topmost folder above `path` that strangers may not enter."""
-    for folder in reversed(Path(path).parents):
-        if not folder.stat().st_mode & 0o001:
-            return str(folder)
-    return None
+_STAGE = "/mnt"
+_SHOW = f"""set -e; mount -t tmpfs -o mode=755 none {_STAGE}; i=0
+while [ "$1" != -- ]; do
+  if [ -d "$1" ]; then mkdir {_STAGE}/$i; else : >{_STAGE}/$i; fi
+  mount --bind "$1" {_STAGE}/$i; i=$((i + 1)); shift
+done; shift; exec "$@\""""

@@ -16,6 +16,7 @@ from ponder.tasks.countdown import Countdown
 from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
 from ponder.tasks.family import Family, ToolFamily, Trace
+from ponder.tasks.formats import Formats
 from ponder.tasks.graph import Graph
 from ponder.tasks.logic import Logic
 from ponder.tasks.measures import Measures
@@ -45,6 +46,7 @@ FAMILIES: dict[str, Family] = {
         Logic(),
         Compositions(),
         Reading(),
+        Formats(),
         *TOOL_FAMILIES.values(),
     )
 }
@@ -72,6 +74,7 @@ FULL_MIXTURE: dict[str, float] = {
     "logic": 8.0,
     "compositions": 9.0,
     "reading": 9.0,
+    "formats": 9.0,
     "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""

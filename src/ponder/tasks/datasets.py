@@ -203,7 +203,7 @@ def _check_program(problem: Problem, answer: str, sandbox: Runner | None) -> Ver
     elif "inputs" in data:
         tests = CodeTests.of_reference(
             data["entry_point"],
-            data["reference"],
+            data["solution"],
             data["inputs"],
             tolerance=data["tolerance"],
             time_s=20.0,

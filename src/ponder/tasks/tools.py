@@ -1,13 +1,14 @@
 """tasks/tools: questions answered by calling tools: a calculator, a tiny interpreter, look-ups; some calls fail.
 
-S shows one call, sometimes made again because the tool was busy or the key was wrong; R needs two to four; in O a
-function is asked for that no training document names.
+S needs one call, sometimes made again because the tool was busy, the argument wrong, or to check; R needs two to four;
+in O a function is asked for that no training document names.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +17,7 @@ from typing import Any
 from ponder.core.errors import ToolError
 from ponder.core.protocols import Tool
 from ponder.core.types import Band, Message, Problem, ToolCall, Verdict
+from ponder.tasks.columns import apply, operation_lines
 from ponder.tasks.family import Trace, TraceWriter
 from ponder.tasks.names import different, invented
 from ponder.tasks.toolbox import KEYS, RULES, SPECS, Faults, invented_tool, known_tool
@@ -39,6 +41,8 @@ class Draft:
     calls: tuple[tuple[str, str], ...] = ()
     """Band S: the tool and the argument that answer it."""
     book: Book = field(default_factory=dict[str, dict[str, str]])
+    after: str = ""
+    """Band S: what is worked out from the result without a tool, e.g. `12*3`."""
     rule: tuple[str, int] | None = None
     """Band O: what the invented function, the last of `tools`, works out."""
 
@@ -127,6 +131,34 @@ def _look_up(rng: random.Random) -> Draft:
     )  # fmt: skip
 
 
+def _reckon(rng: random.Random) -> Draft:
+    """One look-up, then a small sum on its result."""
+    k = rng.randint(2, 9)
+    if rng.random() < 0.5:
+        book, (key, *_) = _shop(rng)
+        name, op = "price", rng.choice("**+-")
+        asks = {
+            "*": ("What do {k} of the item {x} cost?", "How much are {k} of the item {x}?"),
+            "+": ("The price of the item {x} rises by {k}. What is it then?",),
+            "-": ("The price of the item {x} falls by {k}. What is it then?",),
+        }[op]
+    else:
+        book, (key, *_) = _people(rng)
+        name, op = "age", rng.choice("++-")
+        asks = {
+            "+": ("How old will {x} be in {k} years?",),
+            "-": ("How old was {x} {k} years ago?",),
+        }[op]
+    value = int(book[name][key])
+    if op == "-" and value <= k:
+        return _reckon(rng)
+    spare = "calc" if rng.random() < 0.5 else next(other for other in book if other != name)
+    return Draft(
+        rng.choice(asks).format(k=k, x=key), str(apply(value, op, k)), "number", (name, spare), ((name, key),), book,
+        f"{value}{op}{k}",
+    )  # fmt: skip
+
+
 def _bill(rng: random.Random) -> Draft:
     """R: two or three calls: prices, then the sum."""
     book, (one, two, *_) = _shop(rng)
@@ -167,7 +199,7 @@ def _unseen(rng: random.Random) -> Draft:
         (f"What is {name}({name}({a}, {b}), {c})?", work(work(a, b, k), c, k)),
         (f"What is {name}({a}, {b}) * {name}({b}, {c})?", work(a, b, k) * work(b, c, k)),
     ))  # fmt: skip
-    return Draft(question, str(answer), "number", ("calc", name), (), {}, (rule, k))
+    return Draft(question, str(answer), "number", ("calc", name), rule=(rule, k))
 
 
 class Tools:
@@ -178,7 +210,10 @@ class Tools:
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
         """S: one call; R: two to four, half of them with one that finds its tool busy; O: an unseen function."""
         if band == "S":
-            make, busy = rng.choices((_calc, _run, _look_up), (4, 3, 4))[0], rng.random() < 0.15
+            make, busy = (
+                rng.choices((_calc, _run, _look_up, _reckon), (4, 3, 3, 3))[0],
+                rng.random() < 0.15,
+            )
             draft, faults = make(rng), (0,) if busy else ()
         else:
             make = _unseen if band == "O" else rng.choice((_bill, _trip))
@@ -186,7 +221,7 @@ class Tools:
         book = {name: draft.book[name] for name in draft.tools if name in draft.book}
         data: dict[str, Any] = {
             "kind": draft.kind, "tools": draft.tools, "calls": draft.calls, "book": book, "rule": draft.rule,
-            "busy": faults,
+            "busy": faults, "after": draft.after,
         }  # fmt: skip
         canonical = f"{draft.question} {json.dumps([book, draft.rule, faults], sort_keys=True)}"
         steps = max(1, len(draft.calls)) + len(faults)
@@ -234,37 +269,49 @@ class Tools:
             ]
         return tuple(turns)
 
-    def _write(self, problem: Problem, rng: random.Random, slips: bool) -> Trace:
+    def _write(
+        self, problem: Problem, rng: random.Random, slips: bool = False, twice: bool = False
+    ) -> Trace:
         ((name, argument),) = problem.data["calls"]
-        asks = [(f"{name}: {argument}", name, {KEYS[name]: argument})]
-        if slips and name == "calc":
-            wrong = argument.replace("*", " times ", 1) if "*" in argument else f"{argument}="
+        ask = (f"{name}: {argument}", name, {KEYS[name]: argument})
+        asks = [ask]
+        if slips:
+            if name == "calc":
+                wrong = argument.replace("*", " times ", 1) if "*" in argument else f"{argument}="
+            else:
+                wrong = argument.replace("show", "print", 1) if name == "run" else f"{argument}s"
             asks.insert(0, (f"{name}: {wrong}", name, {KEYS[name]: wrong}))
-        elif slips and name == "run":
-            wrong = argument.replace("show ", "print ", 1)
-            asks.insert(0, (f"{name}: {wrong}", name, {KEYS[name]: wrong}))
-        elif slips:
-            asks.insert(0, (f"{name}: {argument}s", name, {KEYS[name]: f"{argument}s"}))
         done, busy = [asks[0]], len(problem.data["busy"])
-        for ask in [asks[0]] * busy + asks[1:]:
-            again = "busy, again. " if len(done) <= busy else "wrong, so "
-            done.append((again + ask[0], ask[1], ask[2]))
+        for again in [asks[0]] * busy + asks[1:]:
+            why = "busy, again. " if len(done) <= busy else "wrong, so "
+            done.append((why + again[0], again[1], again[2]))
+        if twice:
+            done.append((f"to check. {ask[0]}", ask[1], ask[2]))
         turns = self._turns(problem, done)
         last = turns[-1].content or ""
-        reply = "that cannot be divided" if problem.answer == UNDEFINED else last
-        return Trace(f"it says {reply}" if rng.random() < 0.5 else reply, problem.answer, turns)
+        said = "that cannot be divided" if problem.answer == UNDEFINED else last
+        lines = [f"it says {said}" if rng.random() < 0.5 else said]
+        if problem.data["after"]:
+            left, op, right = re.split(r"([-+*])", problem.data["after"])
+            lines += operation_lines(int(left), op, int(right))
+        return Trace("; ".join(lines), problem.answer, turns)
 
     def _plain(self, problem: Problem, rng: random.Random) -> Trace:
         """The call, made again while the tool is busy."""
-        return self._write(problem, rng, slips=False)
+        return self._write(problem, rng)
 
     def _slipping(self, problem: Problem, rng: random.Random) -> Trace:
         """First a call with a wrong argument; its error is read and the call put right."""
         return self._write(problem, rng, slips=True)
 
+    def _checked(self, problem: Problem, rng: random.Random) -> Trace:
+        """The call is made twice."""
+        return self._write(problem, rng, twice=True)
+
     @property
     def writers(self) -> tuple[TraceWriter, ...]:
         return (
-            TraceWriter("plain", 0.9, self._plain),
+            TraceWriter("plain", 0.78, self._plain),
             TraceWriter("slipping", 0.1, self._slipping),
+            TraceWriter("checked", 0.12, self._checked),
         )

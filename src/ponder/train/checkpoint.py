@@ -34,6 +34,8 @@ class Progress:
     """Step at which decay began, once it has."""
     decay_steps: int = 0
     """Steps that decay was planned for."""
+    flops: float = 0.0
+    """Spent so far, rollouts included, as `estimate.forward_flops` counts them."""
 
 
 WEIGHTS, MOMENTS, PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"

@@ -159,7 +159,7 @@ class SamplingConfig:
     samples: int = 8
     """Answers of one group."""
     max_tokens: int = 300
-    """Most tokens of an answer, thinking and tool calls included, at the end of the length schedule."""
+    """Most tokens of one turn of the model, thinking included, at the end of the length schedule."""
     first_max_tokens: int | None = None
     """Most tokens at the first step; None: `max_tokens` from the start."""
     length_steps: int = 100
@@ -211,6 +211,8 @@ class PoolsConfig:
     high: float = 15 / 16
     fresh: float = 0.5
     """Share of draws that are new problems."""
+    probe: int = 0
+    """Problems of each kind tried before the first step, to find the edge."""
     size: int = 256
     """Most known problems of one kind."""
     refresh_steps: int = 50
@@ -234,8 +236,10 @@ class HealthConfig:
     """Fall of the smoothed reward below its best."""
     reward_jump: float = 0.5
     """Rise of the smoothed reward within 10 steps: more often a hole in a verifier than a discovery."""
+    ratio: float = 3.0
+    """Largest importance ratio of a token."""
     gap: float = 1e-3
-    """Largest difference of the sampler's and the trainer's log-probabilities."""
+    """Largest difference of the sampler's and the trainer's log-probabilities before a batch's first update."""
     preflight_prompts: int = 16
     """Groups sampled before the first step."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from ponder.core.config import config_toml, read_config
-from ponder.core.errors import ConfigError
+from ponder.core.errors import ConfigError, UserError
 from ponder.runs import RunFolder
+from ponder.runs.progress import ProgressLine
 from ponder.train.config import ModelRecipe, Recipe
 
 Say = Callable[[str], None]
@@ -20,10 +21,12 @@ STAGES: dict[str, str] = {
     "sft": "ponder.train.stages:run",
     "rl": "ponder.train.rl.stage:run",
     "sharded": "ponder.train.sharded_stage:run",
+    "estimate": "ponder.train.estimate:estimate",
 }
-"""Stage → module and function ; the function takes (recipe, run_dir, resume, from_step, say).
+"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say, line), `estimate` a recipe.
 
-`sharded` is a model stage by several processes."""
+`sharded` is a model stage by several processes.
+"""
 
 
 def main(
@@ -35,12 +38,13 @@ def main(
     from_step: int | None = None,
     dry_run: bool = False,
     say: Say = print,
+    line: ProgressLine | None = None,
 ) -> Path | None:
-    """Runs one recipe to its end; the folder it made, or None for a dry run, which says the resolved recipe.
+    """Runs one recipe to its end; the folder it made, or None for a dry run, which says the recipe and what it takes.
 
     `resume` goes on from the run's newest checkpoint, or from that of `from_step`; without recipe paths it takes the
-    run's own config. Raises ConfigError, ModelFolderError or StorageError before anything is trained, BackendError when
-    the loss is not a number.
+    run's own config. `line` shows progress; without it `say` is told of steps. Raises ConfigError, ModelFolderError or
+    StorageError before anything is trained, BackendError when the loss is not a number.
     """
     if resume and run_dir is not None and not recipe_paths:
         recipe_paths = [RunFolder.open(run_dir).path / "config.toml"]
@@ -51,11 +55,21 @@ def main(
     recipe = read_recipe(recipe_paths, overrides)
     if dry_run:
         say(config_toml(recipe))
+        _say_estimate(recipe, say)
         return None
     stage = recipe.stage
     is_sharded = isinstance(stage, ModelRecipe) and stage.cluster.trainer_processes > 1
     run = cast("Callable[..., Path]", _resolve("sharded" if is_sharded else stage.type))
-    return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)
+    return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say, line)
+
+
+def _say_estimate(recipe: Recipe, say: Say) -> None:
+    try:
+        estimate = cast("Callable[[Recipe], Iterator[str]]", _resolve("estimate"))
+        for line in estimate(recipe):
+            say(f"# {line}")
+    except UserError as error:  # the recipe may wait for a folder that an earlier stage makes
+        say(f"# no estimate: {error.problem}")
 
 
 def read_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:

@@ -6,9 +6,9 @@ On one machine the processes are started here. Under `torchrun`, which may span 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 from torch.multiprocessing.spawn import (
@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import (
 from ponder.core.config import config_toml
 from ponder.core.errors import BackendError, ConfigError
 from ponder.runs import RunFolder
+from ponder.runs.progress import ProgressLine
 from ponder.train.checkpoint import export_folder
 from ponder.train.config import ModelRecipe, Recipe
 from ponder.train.sharded import Processes
@@ -27,6 +28,7 @@ from ponder.train.stages import (
     check_tokenizer,
     keep_freed_memory,
     record_config,
+    reporter,
     say_step,
 )
 from ponder.train.trainer import Trainer
@@ -35,7 +37,12 @@ Say = Callable[[str], None]
 
 
 def run(
-    recipe: Recipe, run_dir: Path | None, resume: bool, from_step: int | None, say: Say
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
 ) -> Path:
     """As `stages.run`, with `stage.cluster.trainer_processes`."""
     stage = recipe.stage
@@ -49,6 +56,7 @@ def run(
         RunFolder.create(run_dir, config_toml(recipe))
     count = stage.cluster.trainer_processes
     arguments = (recipe, run_dir, resume, from_step)
+    is_shown = line is not None
     if dist.is_torchelastic_launched():
         dist.init_process_group("gloo")
         if dist.get_world_size() != count:
@@ -56,13 +64,15 @@ def run(
                 f"torchrun started {dist.get_world_size()} processes and trainer_processes is {count}",
                 "give both the same number",
             )
-        train(*arguments, say)
+        train(*arguments, say, line)
         return run_dir / "model"
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"tcp://localhost:{free.getsockname()[1]}"
     try:
-        start_processes(_process, (count, address, *arguments), nprocs=count, start_method="spawn")
+        start_processes(
+            _process, (count, address, is_shown, *arguments), nprocs=count, start_method="spawn"
+        )
     except ProcessException as error:
         raise BackendError(
             f"trainer process {error.error_index} of {count} ended\n{error.msg.strip()}\n"
@@ -76,17 +86,29 @@ def _process(
     rank: int,
     count: int,
     address: str,
+    is_shown: bool,
     recipe: Recipe,
     run_dir: Path,
     resume: bool,
     from_step: int | None,
 ) -> None:
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
-    train(recipe, run_dir, resume, from_step, print if rank == 0 else lambda line: None)
+    line = ProgressLine(sys.stderr) if is_shown and rank == 0 else None
+    say = print if rank == 0 else lambda text: None
+    train(recipe, run_dir, resume, from_step, say if line is None else line.say, line)
+    if line is not None:
+        line.end()
     dist.destroy_process_group()
 
 
-def train(recipe: Recipe, run_dir: Path, resume: bool, from_step: int | None, say: Say) -> None:
+def train(
+    recipe: Recipe,
+    run_dir: Path,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
+) -> None:
     """This process's part of the run; the first process writes the files."""
     stage = recipe.stage
     assert isinstance(stage, ModelRecipe), stage
@@ -96,9 +118,7 @@ def train(recipe: Recipe, run_dir: Path, resume: bool, from_step: int | None, sa
     is_first = place.rank == 0
     folder = RunFolder(run_dir, is_writer=is_first)
 
-    def report(record: Mapping[str, Any]) -> None:
-        say_step(record, say)
-
+    report = reporter(stage.schedule, say, line, say_step)
     trainer = Trainer(stage, config, folder, start, report, place)
     if resume:
         trainer.resume(from_step)

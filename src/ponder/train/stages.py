@@ -20,16 +20,22 @@ from ponder.model.shapes import named_shape
 from ponder.model.weights import tensor_shapes
 from ponder.runs import RunFolder
 from ponder.runs.folder import write_atomically
+from ponder.runs.progress import ProgressLine
 from ponder.text import Tokenizer
 from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, Progress, export_folder, load_tensors
-from ponder.train.config import ModelRecipe, Recipe, RlRecipe
-from ponder.train.trainer import Trainer
+from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.trainer import Report, Trainer
 
 Say = Callable[[str], None]
 
 
 def run(
-    recipe: Recipe, run_dir: Path | None, resume: bool, from_step: int | None, say: Say
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
 ) -> Path:
     """Trains a model; the folder of the finished one, inside the run folder."""
     stage = recipe.stage
@@ -40,8 +46,10 @@ def run(
     config, start = beginning(stage)
     check_tokenizer(stage.tokenizer, config)
 
+    report = reporter(stage.schedule, say, line, say_step)
+
     def begin(folder: RunFolder) -> Trainer:
-        return Trainer(stage, config, folder, start, lambda record: say_step(record, say))
+        return Trainer(stage, config, folder, start, report)
 
     trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()
@@ -171,6 +179,19 @@ def check_tokenizer(folder: Path, config: ModelConfig) -> None:
             f"the tokenizer in {str(folder)!r} has {size} ids and the model {config.vocab_size} rows",
             f"train a tokenizer of vocab_size {config.vocab_size}",
         )
+
+
+def reporter(
+    schedule: ScheduleConfig,
+    say: Say,
+    line: ProgressLine | None,
+    say_record: Callable[[Mapping[str, Any], Say], None],
+) -> Report:
+    """What is told of every step: the line of progress, or `say` in words."""
+    if line is None:
+        return lambda record: say_record(record, say)
+    line.expect(schedule.steps, schedule.stop_after_s)
+    return line.show
 
 
 def say_step(record: Mapping[str, Any], say: Say) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.config import ModelRecipe, ScheduleConfig
 from ponder.train.documents import DocumentStream, Packed, pack_step
+from ponder.train.flops import forward_flops
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.samples import sample
@@ -149,12 +151,16 @@ class Trainer:
         rows = sum(len(batch.inputs_T) for batch in batches)
         progress.step += 1
         progress.tokens += rows
+        lens = [b - a for batch in batches for a, b in pairwise(batch.starts_S1)]
+        context = sum(length * length for length in lens) // rows
+        progress.flops += 3 * rows * forward_flops(self.network.config, context)
         return {
             "step": progress.step,
             "loss": round(loss, 5),
             "grad_norm": round(norm, 4),
             "lr_factor": round(factor, 5),
             "tokens": progress.tokens,
+            "flops": progress.flops,
             "tokens_per_s": round(rows / (time.monotonic() - began), 1),
             "elapsed_s": round(progress.elapsed_s, 1),
         }

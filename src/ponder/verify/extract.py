@@ -18,8 +18,8 @@ def final_answer(reply: str) -> str | None:
     if not text or len(text) > MAX_REPLY:
         return None
     boxes = _boxes(text)
-    if boxes:
-        return boxes
+    if boxes is not None:
+        return boxes or None
     marks = list(_MARK.finditer(text))
     if marks:
         rest = text[marks[-1].end() :].strip().splitlines()
@@ -29,7 +29,7 @@ def final_answer(reply: str) -> str | None:
 
 
 def _boxes(text: str) -> str | None:
-    """What the boxes of the last line with a box hold, joined by commas when they differ."""
+    """What the boxes of the last line with a box hold, joined by commas when they differ; None without a box."""
     found = list(_BOX.finditer(text))
     if not found:
         return None
@@ -40,7 +40,7 @@ def _boxes(text: str) -> str | None:
             continue
         content = _braced(text, box.end())
         if content is None:
-            return None
+            return ""
         if content not in contents:
             contents.append(content)
     return ", ".join(contents)

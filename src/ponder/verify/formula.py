@@ -100,7 +100,8 @@ def read_formula(text: str) -> Node:
 def _tidy(text: str) -> str:
     """Spacing, delimiters and type-setting commands dropped; Unicode signs as LaTeX; grouping commas closed."""
     text = _DROPPED.sub(
-        " ", text.strip().translate(_PLAIN).replace("{,}", ",").replace(",\\!", ",")
+        " ",
+        text.strip().translate(_PLAIN).replace("{,}", ",").replace(",\\!", ",").replace("**", "^"),
     )
     text = re.sub(r"\\(?:text|math)[a-z]* *\{ *\(?(-?[0-9][0-9.,/]*)\)? *\}", r" \1 ", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)

@@ -21,7 +21,7 @@ from ponder.verify.formula import Node
 
 REPLY_S = 5.0
 START_S = 30.0
-"""A new process imports sympy first."""
+"""For a new process, which imports sympy first."""
 MAX_REPLY = 10_000
 MAX_QUESTION = 60_000
 """Bytes; less than a pipe holds, so that writing never waits."""
@@ -58,10 +58,8 @@ class Judge:
         if len(line) > MAX_QUESTION:
             return None, "too large to compare"
         with self._lock:
-            limit_s = self.reply_s
             if self._process is None or self._process.poll() is not None:
                 self._kill()
-                limit_s += START_S
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", str(_PROGRAM)],
                     stdin=subprocess.PIPE,
@@ -69,7 +67,13 @@ class Judge:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-            reply_line = self._exchange(self._process, line, limit_s)
+                if self._exchange(self._process, b"", START_S) is None:
+                    self._kill()
+                    return (
+                        None,
+                        f"the process that compares formulas did not start in {START_S:g} s",
+                    )
+            reply_line = self._exchange(self._process, line, self.reply_s)
             if reply_line is None:
                 self.num_killed += 1
                 self._kill()

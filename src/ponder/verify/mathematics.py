@@ -38,7 +38,8 @@ def check_math(
     given = final_answer(answer)
     if not given:
         return Verdict("wrong", "no final answer")
-    if _bare(given) == _bare(expected):
+    is_word = _letters(expected).isalpha() and _letters(given) == _letters(expected)
+    if is_word or _bare(given) == _bare(expected):
         return Verdict("right", clip(given))
     try:
         wanted = read_formula(expected)
@@ -62,7 +63,8 @@ def check_math(
 
 def _bare(text: str) -> str:
     """What is left when only spacing and delimiters of formulas are taken away."""
-    text = re.sub(r"\\left|\\right|\\[,;:! ]|\\text\s*\{([^{}]*)\}|[\s$]", r"\1", text.strip())
+    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", "_", text.strip())
+    text = re.sub(r"\\left|\\right|\\[,;:! ]|\\text\s*\{([^{}]*)\}|[\s$]", r"\1", text)
     return re.sub(r"\\[dt]frac", r"\\frac", text).removesuffix(".")
 
 
@@ -109,7 +111,8 @@ class _Comparison:
                 return percent
         equal, reason = self.stripped(given, wanted)
         if equal and given_unit and wanted_unit and given_unit != wanted_unit:
-            return None, f"units {given_unit!r} and {wanted_unit!r}"
+            both = given_unit.startswith("base") and wanted_unit.startswith("base")
+            return (False if both else None), f"units {given_unit!r} and {wanted_unit!r}"
         return equal, reason
 
     def stripped(self, given: Node, wanted: Node) -> Finding:

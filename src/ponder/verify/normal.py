@@ -8,6 +8,7 @@ equal values, but different forms say nothing. Powers, terms and digits are limi
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ponder.verify.formula import FormulaError, FormulaLimitError, Node
 MAX_BITS = 20_000
 MAX_TERMS = 300
 MAX_POWER = 400
+"""Of one term; a tenth of it for a sum."""
 _PRIMES_TO = 10_000
 
 Term = tuple[int, tuple[tuple[str, int], ...]]
@@ -213,7 +215,8 @@ def _inverse(value: Value) -> Value:
 
 
 def _opaque(name: str, *args: Value) -> Value:
-    return _symbol(f"«{name}({';'.join(arg.key for arg in args)})»")
+    key = f"{name}({';'.join(arg.key for arg in args)})".encode()
+    return _symbol(f"«{hashlib.blake2b(key, digest_size=16).hexdigest()}»")
 
 
 def _power(base: Value, exponent: Value) -> Value:
@@ -238,8 +241,8 @@ def _power(base: Value, exponent: Value) -> Value:
         if bits > 2 and bits * whole > MAX_BITS:
             raise FormulaLimitError("a power with too many digits")
         return _constant(known ** (whole if bits > 2 else 2 - whole % 2))
-    if whole > MAX_POWER:
-        raise FormulaLimitError(f"a power beyond {MAX_POWER}")
+    if whole > (MAX_POWER if len(base.top) == len(base.bottom) == 1 else MAX_POWER // 10):
+        raise FormulaLimitError(f"a power as high as {whole}")
     result = _constant(Fraction(1))
     for _ in range(whole):
         result = times(result, base)

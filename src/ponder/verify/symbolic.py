@@ -1,12 +1,14 @@
 """verify/symbolic: the program of the worker process; run as a script, it imports nothing of Ponder.
 
-One JSON object a line in, one out. `{"left": tree, "right": tree}` asks whether two formulas are equal (sympy);
-`{"expected": text, "answer": text}` asks Math-Verify. The reply is `{"equal": true | false | null, "reason": text}`.
-The process limits its own memory at the start; its parent kills it when a reply takes too long.
+One line says that it is ready; then one JSON object a line in, one out. `{"left": tree, "right": tree}` asks whether
+two formulas are equal (sympy); `{"expected": text, "answer": text}` asks Math-Verify. The reply is
+`{"equal": true | false | null, "reason": text}`. The process limits its own memory at the start; its parent kills
+it when a reply takes too long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import resource
@@ -30,6 +32,10 @@ POINTS = ((7, 5), (13, 11), (-11, 7), (29, 3))
 def main() -> None:
     """Answer requests until the input ends."""
     sys.setrecursionlimit(3000)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("sympy")
+    sys.stdout.write('{"equal": null, "reason": "ready"}\n')
+    sys.stdout.flush()
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -58,7 +64,7 @@ def _with_sympy(request: dict[str, Any]) -> tuple[bool | None, str]:
     gap: Any = left - right
     if gap == 0:
         return True, "sympy: the same expression"
-    names: list[Any] = sorted(gap.free_symbols, key=str)
+    names: list[Any] = sorted(left.free_symbols | right.free_symbols, key=str)
     is_zero = True
     tried = 0
     for top, bottom in POINTS if names else POINTS[:1]:

@@ -87,7 +87,7 @@ def pack(rows: Sequence[Row], micro_tokens: int, shares: bool = True) -> list[Ba
         if not batches or len(batches[-1].inputs_T) + len(row.ids) - 1 > micro_tokens:
             batches.append(Batch())
         _add(batches[-1], row, norms, shares)
-    return batches
+    return [batch for batch in batches if batch.rows_N]
 
 
 def _add(batch: Batch, row: Row, norms: Mapping[Component, float], shares: bool) -> None:

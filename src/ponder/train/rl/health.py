@@ -11,7 +11,7 @@ from ponder.train.rl.algorithms import Algorithm, is_flat
 from ponder.train.rl.answers import Group
 
 _START_STEPS = 5
-"""Steps whose mean entropy is what later ones are compared with."""
+"""Values whose mean is what later entropies are compared with."""
 _WINDOW = 10
 
 
@@ -26,8 +26,8 @@ class Alarm:
 
 @dataclass(slots=True)
 class _State:
-    start_entropy: float = 0.0
-    num_steps: int = 0
+    first_entropies: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """`entropy`, `entropy_<family>` → their first values."""
     reward: float | None = None
     best: float = 0.0
     recent: list[float] = field(default_factory=list[float])
@@ -61,6 +61,11 @@ class Health:
         table = (
             ("truncated", config.truncated, "raise sampling.max_tokens, or shorten the solutions"),
             ("flat_groups", config.flat, "draw problems nearer the edge: stage.problems, pools"),
+            (
+                "ratio_max",
+                config.ratio,
+                "far from the sampling weights: fewer updates, a smaller step",
+            ),
             ("gap", config.gap, "sampler and trainer disagree: check kernels, or importance_cap"),
         )
         return [
@@ -70,20 +75,24 @@ class Health:
         ]
 
     def _entropy(self, record: Mapping[str, Any]) -> list[Alarm]:
-        state, config = self._state, self._config
-        entropy = record.get("entropy")
-        if entropy is None:
+        found: list[Alarm] = []
+        for name, value in record.items():
+            if name.startswith("entropy"):
+                found += self._entropy_of(name, value)
+        return found
+
+    def _entropy_of(self, name: str, value: float) -> list[Alarm]:
+        config, first = self._config, self._state.first_entropies.setdefault(name, [])
+        if len(first) < _START_STEPS:
+            first.append(value)
             return []
-        if state.num_steps < _START_STEPS:
-            state.num_steps += 1
-            state.start_entropy += entropy / _START_STEPS
-            return []
-        share = entropy / max(state.start_entropy, 1e-9)
+        share = value * len(first) / max(sum(first), 1e-9)
         if share < config.entropy_low:
             advice = "collapse: a smaller step, a higher clip_high, or more kinds of problems"
-            return [Alarm("entropy_low", share, advice)]
+            return [Alarm(f"{name}_low", share, advice)]
         if share > config.entropy_high:
-            return [Alarm("entropy_high", share, "explosion: a smaller step, or a lower clip_high")]
+            advice = "explosion: a smaller step, or a lower clip_high"
+            return [Alarm(f"{name}_high", share, advice)]
         return []
 
     def _reward(self, record: Mapping[str, Any]) -> list[Alarm]:

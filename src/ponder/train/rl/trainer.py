@@ -31,6 +31,7 @@ from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.cluster import RayRollouts
 from ponder.train.config import RlRecipe
 from ponder.train.documents import DocumentStream
+from ponder.train.flops import forward_flops
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.rl.algorithms import Row, Stream, advantages, algorithm_of, is_flat, streams
@@ -122,6 +123,7 @@ class RlTrainer:
 
         path = self.run.save_checkpoint(self.progress.step, write, keep)
         self._journal.clear()
+        self._rejected = 0
         return path
 
     def train(self, max_steps: int | None = None) -> None:
@@ -130,6 +132,7 @@ class RlTrainer:
         recipe, progress = self.recipe, self.progress
         if not self.run.checkpoints():
             self._preflight()
+            self._find_edge()
             self.save(keep=True)
         done = 0
         while not is_finished(recipe.schedule, progress) and done != max_steps:
@@ -165,13 +168,19 @@ class RlTrainer:
             if not (math.isfinite(part_stats.loss) and math.isfinite(norm)):
                 self._reject(f"loss {part_stats.loss}, gradient norm {norm}")
                 return None
+            if len(norms) > 1:
+                part_stats.gap = 0.0  # of the weights that sampled; these have moved on
             stats.add(part_stats)
             norms.append(norm)
         if not all(bool(p.isfinite().all()) for p in self._parameters.values()):
             self._reject("weights that are not finite after the update")
             return None
         progress.step += 1
-        progress.tokens += sum(answer.length for group in seen for answer in group.answers)
+        for group in seen:
+            lens = [len(answer.ids) for answer in group.answers]
+            sampled_len = sum(answer.length for answer in group.answers)
+            progress.tokens += sampled_len
+            self._spend(sampled_len + max(lens) - sampled_len // len(lens), sum(lens) // len(lens))
         trained = time.monotonic()
         progress.elapsed_s += trained - began
         if self.recipe.sample_steps and progress.step % self.recipe.sample_steps == 0:
@@ -185,6 +194,7 @@ class RlTrainer:
             "lr_factor": round(factor, 5),
             "max_tokens": most,
             "tokens": progress.tokens,
+            "flops": progress.flops,
             "rollout_s": round(sampled - began, 3),
             "train_s": round(trained - sampled, 3),
             "elapsed_s": round(progress.elapsed_s, 1),
@@ -193,6 +203,9 @@ class RlTrainer:
     def _update(self, rows: Sequence[Row], factor: float) -> tuple[Stats, float]:
         """One optimizer step. A loss that is no number changes no weight."""
         batches = pack(rows, self.recipe.micro_tokens)
+        for batch in batches:
+            context = sum(batch.positions_T) * 2 // len(batch.positions_T)
+            self._spend(3 * len(batch.inputs_T), context)
         stats = Stats()
         parts = self._threads.map(self._gradient, batches)
         for part in add_gradients(list(self._parameters.values()), parts):
@@ -201,6 +214,10 @@ class RlTrainer:
         if not (math.isfinite(stats.loss) and all(bool(g.isfinite().all()) for g in gradients)):
             return stats, math.nan
         return stats, self.optimizer.step(factor)
+
+    def _spend(self, tokens: int, context: int) -> None:
+        """Count the FLOP of so many tokens' forward."""
+        self.progress.flops += tokens * forward_flops(self.network.config, context)
 
     def _gradient(self, batch: Batch) -> tuple[Stats, tuple[torch.Tensor, ...]]:
         loss, stats = batch_loss(self.network, batch, self._term, self.reference)
@@ -323,6 +340,22 @@ class RlTrainer:
         place = f"{self.recipe.seed}/{self._salted_step()}/{round_}/{slot}"
         digest = hashlib.blake2b(place.encode(), digest_size=6).digest()
         return Ask(problem, int.from_bytes(digest, "little"), self.recipe.sampling.samples)
+
+    def probe(self, kind: str, indices: Sequence[int]) -> list[Group]:
+        """Groups of these problems by the weights of this moment; nothing is learned and no pool is moved."""
+        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        self._load(weights)
+        return self._sample(
+            [Draw(kind, index) for index in indices], f"probe {kind} {self._key(weights)}", 0
+        )
+
+    def _find_edge(self) -> None:
+        """Fills the pools before the first step."""
+        for kind in self.pools.pools:
+            for group in self.probe(kind, range(self.recipe.pools.probe)):
+                self.pools.record(group)
+            self.pools.pools[kind].cursor = self.recipe.pools.probe
+        self._journal.clear()
 
     def _preflight(self) -> None:
         """A small rollout with the first weights. Raises ConfigError when nothing could be learned from it."""

@@ -1,0 +1,174 @@
+"""Gradients of the training forward: exact formulas, and the same sum however a batch is cut, packed or shared out."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from packing import Sample, gradient, packed, sharp
+from torch.autograd import gradcheck
+from toy import toy_config
+
+from ponder.model.ops.torch_native import NativeTorchOps
+from ponder.model.ops.torch_ops import TorchOps
+from ponder.model.view import PackedView, PagedView
+
+CONFIG = toy_config(vocab_size=61, max_position_embeddings=128)
+
+
+class Float64Kernels:
+    """The definitions in numpy's float64: what the kernels would give without rounding."""
+
+    def prepare_linear(self, name, parts, bias, weights_format):
+        return np.concatenate(parts), bias
+
+    def linear(self, x, weight):
+        return x @ weight[0].T + (0 if weight[1] is None else weight[1])
+
+    def rms_norm(self, x, weight, eps):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+    def add_norm(self, x, delta, weight, eps):
+        return x + delta, self.rms_norm(x + delta, weight, eps)
+
+    def rope(self, x, rotation):
+        cos, sin = rotation[0][:, None], rotation[1][:, None]
+        a, b = np.split(x, 2, -1)
+        return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+    def swiglu(self, x):
+        gate, up = np.split(x, 2, -1)
+        return gate / (1 + np.exp(-gate)) * up
+
+    def log_softmax(self, x):
+        x = x - x.max(-1, keepdims=True)
+        return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+    def attend(self, q, k, v, view, layer, scale):
+        out = np.empty_like(q)
+        k, v = (np.repeat(x, q.shape[1] // k.shape[1], 1) for x in (k, v))
+        for s, (a, b) in enumerate(zip(view.starts_S1[:-1], view.starts_S1[1:])):
+            for t in range(a, b):
+                seen = np.arange(a, t + 1)
+                if isinstance(view, PagedView):
+                    seen = view.pages_SP[s, : int(view.lengths_S[s]) + t - a + 1]
+                scores = np.einsum("hc,shc->hs", q[t], k[seen]) * scale
+                weights = np.exp(scores - scores.max(-1, keepdims=True))
+                weights /= weights.sum(-1, keepdims=True)
+                out[t] = np.einsum("hs,shc->hc", weights, v[seen])
+        return out
+
+
+def leaf(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def test_every_backward_formula_is_the_derivative():
+    ops = NativeTorchOps(Float64Kernels())
+    positions = torch.arange(5, dtype=torch.float64)[:, None]
+    turn = (
+        torch.cos(positions * 0.3 + torch.arange(2)),
+        torch.sin(positions * 0.3 + torch.arange(2)),
+    )
+
+    def linear(x, a, b, c, d):
+        return ops.linear(x, ops.pack([a, b], [c, d], "fp32"))
+
+    assert gradcheck(linear, (leaf(5, 4), leaf(3, 4), leaf(2, 4), leaf(3), leaf(2)))
+    assert gradcheck(
+        lambda x, a: ops.linear(x, ops.pack([a], [], "fp32")), (leaf(5, 4), leaf(3, 4))
+    )
+    assert gradcheck(lambda x, w: ops.rms_norm(x, w, 1e-5), (leaf(5, 3, 4), leaf(4)))
+    assert gradcheck(
+        lambda x, d, w: ops.add_norm(x, d, w, 1e-5), (leaf(5, 4), leaf(5, 4, seed=3), leaf(4))
+    )
+    assert gradcheck(lambda x: ops.rope(x, turn), (leaf(5, 2, 4),))
+    assert gradcheck(ops.swiglu, (leaf(5, 6),))
+    assert gradcheck(ops.log_softmax, (leaf(5, 6),))
+
+
+@pytest.mark.parametrize("parents", [(), (-1, 0, -1, 0, 2)])
+def test_attention_s_gradient_is_the_derivative_with_and_without_shared_rows(parents):
+    view = PackedView(torch.tensor([0, 3, 5, 6, 10, 12], dtype=torch.int32), parents)
+    given = leaf(12, 4, 3), leaf(12, 2, 3), leaf(12, 2, 3, seed=5)
+    ops, plain = NativeTorchOps(Float64Kernels()), TorchOps()
+    assert gradcheck(lambda q, k, v: ops.attend(q, k, v, view, 0, 0.7), given, fast_mode=True)
+    found, truth = ops.attend(*given, view, 0, 0.7), plain.attend(*given, view, 0, 0.7)
+    assert torch.allclose(found, truth, atol=1e-12)
+
+
+def test_long_rows_are_attended_to_in_parts():
+    view = PackedView(torch.tensor([0, 40, 340, 900], dtype=torch.int32), (-1, 0, 0))
+    given = [
+        x.detach().requires_grad_()
+        for x in (leaf(900, 2, 4), leaf(900, 1, 4), leaf(900, 1, 4, seed=1))
+    ]
+    ops = NativeTorchOps(Float64Kernels())
+    factor = leaf(900, 2, 4, seed=9).detach()
+    found = torch.autograd.grad((ops.attend(*given, view, 0, 0.5) * factor).sum(), given)
+    truth = torch.autograd.grad((TorchOps().attend(*given, view, 0, 0.5) * factor).sum(), given)
+    for a, b in zip(found, truth):
+        assert torch.allclose(a, b, atol=1e-10)
+
+
+def group(seed: int = 0) -> list[Sample]:
+    rng = random.Random(seed)
+    made: list[Sample] = []
+    for given in (6, 1, 9):
+        prompt = [rng.randrange(2, 61) for _ in range(given)]
+        for _ in range(4):
+            answer = [rng.randrange(2, 61) for _ in range(rng.randrange(1, 30))]
+            made.append(Sample((*prompt, *answer), given))
+    return made
+
+
+def summed(cuts: list[list[int]], shares: bool) -> dict[str, torch.Tensor]:
+    """Float64 gradient of a loss with its own factor for every token, over batches of these samples."""
+    samples = group()
+    factors = [
+        torch.linspace(-1, 1, len(s.ids) - s.given, dtype=torch.float64) + i
+        for i, s in enumerate(samples)
+    ]
+    batches = [packed([samples[i] for i in cut], shares) for cut in cuts]
+    return gradient(
+        sharp(CONFIG).double(), batches, lambda n: torch.cat([factors[i] for i in cuts[n]])
+    )
+
+
+def test_gradients_do_not_depend_on_micro_batches_order_sharing_or_workers():
+    order = list(range(12))
+    truth = summed([order], False)
+    random.Random(4).shuffle(mixed := order.copy())
+    alone = [[i] for i in mixed]
+    halves = [mixed[:5], mixed[5:]]
+    for cuts in ([mixed], halves, alone):
+        for shares in (False, True):
+            for name, found in summed(cuts, shares).items():
+                assert torch.allclose(found, truth[name], atol=1e-10, rtol=1e-10), (
+                    cuts,
+                    shares,
+                    name,
+                )
+    workers = [summed([half], True) for half in halves]
+    for name, expected in truth.items():
+        total = sum(worker[name] for worker in workers)
+        assert torch.allclose(total, expected, atol=1e-10, rtol=1e-10), name
+
+
+def test_what_is_given_has_exactly_no_gradient():
+    """Ids after the last scored one change no bit of the gradient."""
+    network = sharp(CONFIG)
+    sample = group()[0]
+    tokens, positions, view, rows, targets = packed([sample])
+    kept = slice(0, 2)
+    truth = gradient(network, [(tokens, positions, view, rows[kept], targets[kept])], lambda _: 1.0)
+    changed = tokens.clone()
+    changed[int(rows[kept][-1]) + 1 :] = 7
+    found = gradient(
+        network, [(changed, positions, view, rows[kept], targets[kept])], lambda _: 1.0
+    )
+    for name, expected in truth.items():
+        assert torch.equal(found[name], expected), name
