@@ -94,11 +94,19 @@ def _process(
 ) -> None:
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
     line = ProgressLine(sys.stderr) if is_shown and rank == 0 else None
-    say = print if rank == 0 else lambda text: None
-    train(recipe, run_dir, resume, from_step, say if line is None else line.say, line)
+    say = line.say if line is not None else _say if rank == 0 else _say_nothing
+    train(recipe, run_dir, resume, from_step, say, line)
     if line is not None:
         line.end()
     dist.destroy_process_group()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 def train(
