@@ -146,3 +146,20 @@ def test_dry_run_says_the_resolved_recipe(recipe_path, tmp_path):
     said: list[str] = []
     assert main([recipe_path], ["stage.seed=5"], dry_run=True, say=said.append) is None
     assert "seed = 5" in said[0] and "muon_lr = " in said[0]
+    told = " ".join(said[1:])
+    for words in (
+        "parameters: 247,104",
+        "memory: about",
+        "tokens a step: 600",
+        "FLOP a step: ",
+        "10 steps in",
+    ):
+        assert words in told, said[1:]
+
+
+def test_flops_are_counted(stage, tmp_path):
+    made = trainer(stage, tmp_path / "run")
+    made.train(2)
+    first, second = (each["flops"] for each in made.run.records())
+    rows = made.run.records()[0]["tokens"]
+    assert 6 * 247_104 * rows < first < 9 * 247_104 * rows and second > first

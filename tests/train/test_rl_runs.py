@@ -147,7 +147,9 @@ def test_what_is_refused(warm, tmp_path, override, words):
         main([RECIPES / "rl.toml"], given, run_dir=tmp_path / "run", say=quiet)
 
 
+PROMPTS = 6
 SHORT = (
+    f"stage.sampling.prompts={PROMPTS}", "stage.sampling.samples=4",
     "stage.schedule.steps=8", "stage.checkpoint_steps=2", "stage.sample_steps=2",
     "stage.preflight=skip", "stage.mix.share=0.2", "stage.algorithm.name=grpo",
     "stage.reward.overlong_penalty=0.5", "stage.sampling.rounds=2", "stage.pools.refresh_steps=3",
@@ -202,12 +204,12 @@ def moments(run: Path, rng: random.Random) -> dict[str, Callable[[], bool]]:
     journal, late = run / "rollouts.jsonl", [0.0]
 
     def is_training() -> bool:
-        if lines_of(journal) >= 8 and not late[0]:
+        if lines_of(journal) >= PROMPTS and not late[0]:
             late[0] = time.monotonic() + rng.uniform(0, 0.1)
         return bool(late[0]) and time.monotonic() > late[0]
 
     return {
-        "mid-rollout": lambda: 1 <= lines_of(journal) < 8,
+        "mid-rollout": lambda: 1 <= lines_of(journal) < PROMPTS,
         "between micro-batches": is_training,
         "during a save": lambda: any((run / "checkpoints").glob(".0000000[2-8].partial")),
     }

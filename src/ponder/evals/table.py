@@ -25,8 +25,9 @@ OpenSession = Callable[[Sequence[Message], Sequence[ToolSpec]], Session]
 
 DECLINE = "decline"
 """The family of questions outside all others."""
-WINDOW = 96
-"""Episodes under way at a time; more would only queue."""
+WINDOW = 240
+"""Episodes asked for at a time: several times what an engine runs at once, so that a long one at the head of the line
+leaves no places empty, and fewer than its queue takes."""
 NUM_EXAMPLES = 5
 """Wrong answers kept of each family, for people to read."""
 _OUTSIDE = Problem(DECLINE, "S", "", "I was not trained for this.", "")

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import _socket
 import builtins
+import marshal
 import os
 import resource
 import sys
-from types import TracebackType
-from typing import Any
+
+TYPE_CHECKING = False  # typing would be a quarter of the start
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -47,7 +51,10 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def run_python(argv: list[str]) -> None:
-    """Run `FILE …` or `-c CODE …` in this interpreter as `__main__`, as the command `python` would."""
+    """Run `FILE …` or `-c CODE …` in this interpreter as `__main__`, as the command `python` would.
+
+    A file `*.marshal` holds code that the parent has compiled.
+    """
     if argv[0] == "-c":
         name, source = "<program>", argv[1].encode()
         sys.argv = ["-c", *argv[2:]]
@@ -66,4 +73,9 @@ def run_python(argv: list[str]) -> None:
         sys.__excepthook__(kind, error.with_traceback(trace), trace)
 
     sys.excepthook = show
-    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+    compiled = (
+        marshal.loads(source)
+        if name.endswith(".marshal")
+        else compile(source, name, "exec", dont_inherit=True)
+    )
+    exec(compiled, module.__dict__)

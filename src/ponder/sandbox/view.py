@@ -12,6 +12,8 @@ import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ponder.core.errors import SandboxError
+
 NOBODY = 65534
 """User and group of every program inside; the kernel's overflow id, owner of nothing."""
 
@@ -80,9 +82,15 @@ def dropped(setpriv: str, view: Sequence[str]) -> tuple[list[str], dict[str, str
     """What stands before the command when root starts it, so that bubblewrap itself runs as nobody; and where it then
     finds the paths of the view that lie elsewhere.
 
-    Where a path lies under a folder closed to strangers (an interpreter in root's home), it is shown at /mnt, in a
-    private copy of the mount table. Each step becomes the next by exec: no root process stays behind.
+    Where a path lies under a folder closed to strangers (an interpreter in root's home), a folder below that is shown
+    elsewhere in a private copy of the mount table. Each step becomes the next by exec: no root process stays behind.
+    Raises SandboxError where that cannot be done.
     """
+    stages = [
+        stage
+        for stage in _STAGES
+        if os.path.isdir(stage) and not any(p.startswith(stage) for p in view)
+    ]
     shown: dict[str, str] = {}
     moved: dict[str, str] = {}
     for path in view:
@@ -90,11 +98,16 @@ def dropped(setpriv: str, view: Sequence[str]) -> tuple[list[str], dict[str, str
         closed = [k for k, folder in enumerate(way[:-1]) if not folder.stat().st_mode & 0o001]
         if closed:
             top = str(way[closed[-1] + 1])
-            place = shown.setdefault(top, f"{_STAGE}/{len(shown)}")
-            moved[path] = place + path.removeprefix(top)
+            if top not in shown and (len(shown) == len(stages) or not os.path.isdir(top)):
+                raise SandboxError(
+                    f"{path} cannot be shown to a sandbox: its folder is closed to other users.",
+                    f"Move it to an open folder, or open {way[closed[-1]]} (chmod o+x), or start Ponder as its owner.",
+                )
+            moved[path] = shown.setdefault(top, stages[len(shown)]) + path.removeprefix(top)
     drop = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
     if not shown:
         return drop, {}
+    pairs = [word for pair in shown.items() for word in pair]
     return [
         "unshare",
         "--mount",
@@ -103,15 +116,11 @@ def dropped(setpriv: str, view: Sequence[str]) -> tuple[list[str], dict[str, str
         "-c",
         _SHOW,
         "sh",
-        *shown,
+        *pairs,
         "--",
         *drop,
     ], moved
 
 
-_STAGE = "/mnt"
-_SHOW = f"""set -e; mount -t tmpfs -o mode=755 none {_STAGE}; i=0
-while [ "$1" != -- ]; do
-  if [ -d "$1" ]; then mkdir {_STAGE}/$i; else : >{_STAGE}/$i; fi
-  mount --bind "$1" {_STAGE}/$i; i=$((i + 1)); shift
-done; shift; exec "$@\""""
+_STAGES = ("/mnt", "/media", "/srv", "/opt")
+_SHOW = """while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done; shift; exec "$@\""""

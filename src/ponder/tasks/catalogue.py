@@ -17,6 +17,7 @@ from ponder.tasks.decline import Decline
 from ponder.tasks.equations import Equations
 from ponder.tasks.family import Family, ToolFamily, Trace
 from ponder.tasks.formats import Formats
+from ponder.tasks.frozen import FROZEN, FrozenSet
 from ponder.tasks.graph import Graph
 from ponder.tasks.logic import Logic
 from ponder.tasks.measures import Measures
@@ -78,8 +79,10 @@ FULL_MIXTURE: dict[str, float] = {
     "tools": 9.0,
 }
 """All families, relative to each other; none is above 15 % of the whole."""
-HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8, "compositions": 6}
-"""One canonical form in this many is held out; 20 where nothing is said. Decline is split by template."""
+HELD_OUT_ONE_IN = {"decline": 6, "countdown": 8, "compositions": 6, "logic": 10, "systems": 10}
+"""One structure in this many is held out; 20 where nothing is said. Decline is split by template."""
+BY_QUESTION = frozenset(MIXTURE)
+"""Families whose S band was frozen as different questions."""
 
 
 def family_of(name: str) -> Family:
@@ -138,23 +141,37 @@ def document(family: str, seed: int, index: int) -> tuple[str, str, str]:
     return problem.question, trace.thinking, trace.answer
 
 
-def held_out(family: str, band: Band = "S", count: int = 500) -> tuple[Problem, ...]:
-    """The first `count` different held-out problems: the evaluation set of a family and band."""
-    seen: set[str] = set()
-    found: list[Problem] = []
+def held_out(family: str, band: Band = "S", count: int | None = None) -> tuple[Problem, ...]:
+    """The first `count` different held-out problems: the evaluation set of a family and band.
+
+    None takes the number of the frozen set. Different problems differ in their canonical form, or in sets frozen
+    before that was so (`BY_QUESTION`) in their question. Raises ConfigError where there are too few.
+    """
+    frozen = FROZEN.get((family, band))
+    wanted = count if count is not None else frozen.count if frozen else 500
+    found: dict[str, Problem] = {}
+    by_question = family in BY_QUESTION and (band == "S" or family == "decline")
     index = 0
-    while len(found) < count:
+    while len(found) < wanted:
         problem = generate(family, band, 0, index, "test")
+        found.setdefault(problem.question if by_question else problem.canonical, problem)
         index += 1
-        if problem.question not in seen:
-            seen.add(problem.question)
-            found.append(problem)
-    return tuple(found)
+        if index > 50 * wanted:
+            raise ConfigError(
+                f"{wanted} held-out problems of {family} {band}", f"there are about {len(found)}"
+            )
+    return tuple(found.values())
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
     """SHA-256 of the questions, one a line: what freezes an evaluation set."""
     return hashlib.sha256("\n".join(problem.question for problem in problems).encode()).hexdigest()
+
+
+def freeze(family: str, band: Band, count: int = 500) -> FrozenSet:
+    """The entry that `tasks/frozen` should hold for a family and band."""
+    problems = held_out(family, band, count)
+    return FrozenSet(count, fingerprint(problems[:20])[:16], fingerprint(problems)[:16])
 
 
 def verify(problem: Problem, answer: str) -> Verdict:

@@ -123,8 +123,8 @@ FUNCTIONS: dict[str, Function] = {
 OPPOSITES = {"yes": "no", "no": "yes", "new": "seen", "seen": "new"}
 LETTER_POOL = "abcdefghijklmnopqrstuvwxyz"
 _VALUE = r"\[[\w, ]*\]|\d{1,9}"
-_CALL = re.compile(rf"((?:[a-z]+\()+)({_VALUE}|[a-z])\)+")
-_LET = re.compile(rf"Let ([a-z]) = (?:((?:[a-z]+\()+)([a-z])\)+|({_VALUE}))\.")
+_CALL = re.compile(rf"((?:[a-z]{{1,9}}\(){{1,8}})({_VALUE}|[a-z])\)+")
+_LET = re.compile(rf"Let ([a-z]) = (?:((?:[a-z]{{1,9}}\(){{1,8}})([a-z])\)+|({_VALUE}))\.")
 _APPLY = re.compile(rf"Apply ([a-z]+(?:, then [a-z]+)*),? to ({_VALUE})")
 
 

@@ -89,7 +89,7 @@ def _math(question: str, answer: str, reference: str = "", **more: Any) -> Draft
 
 def gsm8k(row: Row) -> Draft:
     solution = row.text("answer")
-    answer = solution.rpartition("####")[2].strip()
+    answer = solution.rpartition("####")[2].strip() if "####" in solution else ""
     return _math(row.text("question"), answer or row.fail("answer", "a text with ####"), solution)
 
 

@@ -198,6 +198,8 @@ def build(
     groups: tuple[tuple[str, ...], ...] = ()
     domains: dict[str, tuple[str, ...]]
     if kind == "things":
+        if any(item_kind(item) != item_kind(row[0]) for row in items for item in row):
+            return None
         domains = {f"{name} {item_kind(row[0])}": tuple(row) for row in items for name in names}
         groups = tuple(tuple(f"{name} {item_kind(row[0])}" for name in names) for row in items)
     elif kind == "order":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,22 @@ Kernels = Literal["native", "torch"]
 """Whose forward: the compiled op set's, with the bits of the engine's rollouts, or torch's own."""
 
 Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Logits of some rows and their numbers among the N → (what has gradients, what has none), one number a row."""
+
+HELD_NUMBERS = 1 << 23
+"""Logits held at a time: 32 MiB in fp32."""
+
+
+class Change(Protocol):
+    """What `lora` puts on a network: some of its matrices are used changed."""
+
+    def parts(self, name: str) -> tuple[Tensor, ...]:
+        """The tensors that this one's change is made from; empty: it is used as it is."""
+        ...
+
+    def merge(self, name: str, base: Tensor) -> Tensor:
+        """The tensor to use in place of `base`."""
+        ...
 
 
 class Network(nn.Module):
@@ -49,7 +65,10 @@ class Network(nn.Module):
         self._plain = TorchOps()
         self._native = NativeTorchOps(make_ops("native", 1)) if kernels == "native" else None
         self._weights_format: WeightsFormat = weights_format
-        self._packed: dict[str, tuple[Any, Any]] = {}
+        self._packed: dict[str, tuple[Any, PackedLinear]] = {}
+        self._merged: dict[str, tuple[Any, Tensor]] = {}
+        self.change: Change | None = None
+        """Adapters, once they are put on."""
         self._rope = RopeTable(config)
         generator = torch.Generator().manual_seed(seed)
         for name, shape in tensor_shapes(config).items():
@@ -63,15 +82,18 @@ class Network(nn.Module):
         is_float = self._tensors[EMBEDDING].dtype == torch.float32
         return self._native if self._native is not None and is_float else self._plain
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor as the forward uses it, by its name in a model folder, no gradients: what the engine takes."""
+        return {name: self._value(name) for name in self._tensors}
+
     def prepared(self) -> Weights:
         """The parameters as the op set wants them, joined so that gradients flow."""
-        head = EMBEDDING if self.config.tied_head else HEAD
         return Weights(
             config=self.config,
             embedding=self._tensors[EMBEDDING],
             layers=tuple(self._layer(index) for index in range(self.config.num_layers)),
             final_norm=self._tensors[FINAL_NORM],
-            head=self._joined("head", [self._tensors[head]], []),
+            head=self._joined([EMBEDDING if self.config.tied_head else HEAD], []),
             rope=self._rope,
         )
 
@@ -80,9 +102,9 @@ class Network(nn.Module):
         get = self._tensors.get
 
         def linear(*names: str) -> Any:
-            parts: list[Tensor] = [self._tensors[f"{prefix}{name}.weight"] for name in names]
-            found = [get(f"{prefix}{name}.bias") for name in names]
-            return self._joined(prefix + names[0], parts, [b for b in found if b is not None])
+            biases = [f"{prefix}{name}.bias" for name in names]
+            weights = [f"{prefix}{name}.weight" for name in names]
+            return self._joined(weights, [name for name in biases if name in self._tensors])
 
         attention = "self_attn."
         return LayerWeights(
@@ -96,16 +118,41 @@ class Network(nn.Module):
             down=linear("mlp.down_proj"),
         )
 
-    def _joined(self, key: str, parts: list[Tensor], biases: list[Tensor]) -> Any:
-        """A linear layer; packed ones are kept until one of their tensors changes."""
+    def _joined(self, names: list[str], bias_names: list[str]) -> Any:
+        """A linear layer of these matrices; a packed one is kept until one of its tensors changes."""
+        parts: list[Tensor] = [self._used(name) for name in names]
+        biases: list[Tensor] = [self._tensors[name] for name in bias_names]
         ops = self.ops
         if not isinstance(ops, NativeTorchOps):
             return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None)
-        version = tuple((p.data_ptr(), p._version) for p in (*parts, *biases))
-        kept = self._packed.get(key)
+        version = tuple(self._stamp(name) for name in (*names, *bias_names))
+        kept = self._packed.get(names[0])
         if kept is None or kept[0] != version:
-            kept = (version, ops.pack(parts, biases, self._weights_format))
-            self._packed[key] = kept
+            values = [self._value(name) for name in names]
+            kept = (version, ops.pack(values, biases, self._weights_format))
+            self._packed[names[0]] = kept
+        return kept[1]._replace(parts=(*parts, *biases))
+
+    def _stamp(self, name: str) -> tuple[Any, ...]:
+        """Another one after every change of the tensor by an operation in place."""
+        change = self.change.parts(name) if self.change is not None else ()
+        return tuple((each.data_ptr(), each._version) for each in (self._tensors[name], *change))
+
+    def _used(self, name: str) -> Tensor:
+        base = self._tensors[name]
+        if self.change is None or not self.change.parts(name):
+            return base
+        return self.change.merge(name, base)
+
+    def _value(self, name: str) -> Tensor:
+        """The tensor as it is used, without gradients: computed once, so that all see the same bits."""
+        if self.change is None or not self.change.parts(name):
+            return self._tensors[name].detach()
+        version, kept = self._stamp(name), self._merged.get(name)
+        if kept is None or kept[0] != version:
+            with torch.no_grad():
+                kept = (version, self.change.merge(name, self._tensors[name]))
+            self._merged[name] = kept
         return kept[1]
 
     def forward(self, tokens_T: Tensor, positions_T: Tensor, view: View, rows_N: Tensor) -> Tensor:
@@ -122,34 +169,53 @@ def token_logprobs(
     view: PackedView,
     rows_N: Tensor,
     targets_N: Tensor,
-    held_numbers: int = 1 << 23,
+    held_numbers: int = HELD_NUMBERS,
 ) -> tuple[Tensor, Tensor]:
     """(log-probability of target n after row n, with gradients; entropy there, without), both [N].
 
     With `kernels="native"` and the weights of the rollout they have the bits that the engine recorded, however the
-    sequences are packed or share rows. At most `held_numbers` logits (32 MiB) are held at a time; those of several
-    chunks are computed again in the backward pass.
+    sequences are packed or share rows. For `held_numbers` see `scored`.
     """
-    weights = network.prepared()
-    ops = network.ops
-    hidden_TD = transformer.forward(ops, weights, tokens_T, positions_T, view)
-    hidden_ND = hidden_TD[rows_N]
 
-    def score(hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-        logits_NV = transformer.logits(ops, weights, hidden_ND)
-        return cast("tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N, ops))
+    def score(logits_NV: Tensor, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        return cast(
+            "tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N[index_N], network.ops)
+        )
+
+    return scored(network, tokens_T, positions_T, view, rows_N, score, held_numbers)
+
+
+def scored(
+    network: Network,
+    tokens_T: Tensor,
+    positions_T: Tensor,
+    view: PackedView,
+    rows_N: Tensor,
+    score: Score,
+    held_numbers: int = HELD_NUMBERS,
+) -> tuple[Tensor, Tensor]:
+    """What `score` makes of the logits of these rows: (with gradients, without), both [N].
+
+    At most `held_numbers` logits are held at a time; those of several chunks are computed again in the backward pass.
+    """
+    weights, ops = network.prepared(), network.ops
+    hidden_TD = transformer.forward(ops, weights, tokens_T, positions_T, view)
+    hidden_ND, index_N = hidden_TD[rows_N], torch.arange(len(rows_N))
+
+    def made(hidden_ND: Tensor, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        return score(transformer.logits(ops, weights, hidden_ND), index_N)
 
     step = max(1, held_numbers // network.config.vocab_size)
     if len(hidden_ND) <= step:
-        return score(hidden_ND, targets_N)
+        return made(hidden_ND, index_N)
     head = weights.head
     leaves = head.parts if isinstance(head, PackedLinear) else (head.matrix,)
     chunks = [
-        cast("tuple[Tensor, Tensor]", _Again.apply(score, targets, hidden, *leaves))
-        for hidden, targets in zip(_split(hidden_ND, step), _split(targets_N, step), strict=True)
+        cast("tuple[Tensor, Tensor]", _Again.apply(made, index, hidden, *leaves))
+        for hidden, index in zip(_split(hidden_ND, step), _split(index_N, step), strict=True)
     ]
-    logprobs, entropies = zip(*chunks, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    first, second = zip(*chunks, strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def _split(x: Tensor, step: int) -> list[Tensor]:
@@ -177,26 +243,26 @@ class _Picked(Function):
 
 
 class _Again(Function):
-    """`score` of a chunk of rows, whose logits are not kept but computed again in the backward pass."""
+    """`made` of a chunk of rows, whose logits are not kept but computed again in the backward pass."""
 
     @staticmethod
     def forward(
-        ctx: Any, score: Score, targets_N: Tensor, hidden_ND: Tensor, *leaves: Tensor
+        ctx: Any, made: Score, index_N: Tensor, hidden_ND: Tensor, *leaves: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(targets_N, hidden_ND, *leaves)
-        ctx.score = score
-        picked_N, entropies_N = score(hidden_ND, targets_N)
-        ctx.mark_non_differentiable(entropies_N)
-        return picked_N, entropies_N
+        ctx.save_for_backward(index_N, hidden_ND, *leaves)
+        ctx.made = made
+        first_N, second_N = made(hidden_ND, index_N)
+        ctx.mark_non_differentiable(second_N)
+        return first_N, second_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        targets_N, hidden_ND, *leaves = ctx.saved_tensors
+        index_N, hidden_ND, *leaves = ctx.saved_tensors
         with torch.enable_grad():
             hidden_ND = hidden_ND.detach().requires_grad_()
-            picked_N, _ = ctx.score(hidden_ND, targets_N)
+            first_N, _ = ctx.made(hidden_ND, index_N)
         wanted = [hidden_ND, *(leaf for leaf in leaves if leaf.requires_grad)]
-        found = iter(torch.autograd.grad(picked_N, wanted, gradients[0]))
+        found = iter(torch.autograd.grad(first_N, wanted, gradients[0]))
         d_hidden_ND = next(found)
         d_leaves = [next(found) if leaf.requires_grad else None for leaf in leaves]
         return None, None, d_hidden_ND, *d_leaves

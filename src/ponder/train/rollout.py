@@ -127,6 +127,7 @@ class Rollouts:
             self._engine.replace_model(model, weights_version)
             return
         config = EngineConfig(
+            page_len=16,  # a group shares its prompt up to a whole page
             cache_mib=self.config.cache_mib,
             step_tokens=self.config.step_tokens,
             max_running=self.config.max_running,

@@ -41,8 +41,9 @@ CHAT_TEMPLATE = """\
 {{- 'Tools:' }}
 {%- for tool in tools %}
 {%- set tool = tool.function if tool.function is defined else tool %}
-{%- set keys = (tool.parameters or {}).properties or {} %}
-{{- '\\n' + tool.name + '(' + keys | join(', ') + '): ' + (tool.description or '') }}
+{{- '\\n' + tool.name + '(' }}
+{%- for key in (tool.parameters or {}).properties or {} %}{{- key if loop.first else ', ' + key }}{% endfor %}
+{{- '): ' + (tool.description or '') }}
 {%- endfor %}
 {{- '<|im_end|>\\n' }}
 {%- endif %}

@@ -16,7 +16,7 @@ import marshal
 import math
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ class Runner(Protocol):
     """What is needed of a `ponder.sandbox.Sandbox`."""
 
     def run(
-        self, argv: Sequence[str], *, files: dict[str, bytes | str], stdin: bytes, limits: Limits
+        self, argv: Sequence[str], *, files: Mapping[str, bytes | str], stdin: bytes, limits: Limits
     ) -> Result: ...
 
 
@@ -225,21 +225,20 @@ def _judged(program: str, tests: CodeTests, sandbox: Runner) -> Verdict:
     """The judge's verdict on the test code."""
     spec = importlib.util.find_spec("ponder.verify.code_judge")
     assert spec and isinstance(spec.loader, importlib.abc.InspectLoader), spec
-    source = spec.loader.get_source("ponder.verify.code_judge")
-    assert source, spec
+    judge = {"judge.marshal": marshal.dumps(spec.loader.get_code("ponder.verify.code_judge"))}
     first = marshal.dumps((tests.setup, program, list(tests.names)))
     then = marshal.dumps((tests.setup, tests.check, list(tests.names)))
     stdin = len(first).to_bytes(8, "little") + first + then
     limits = _limits(tests)
-    result = sandbox.run(
-        ["python", "judge.py"], files={"judge.py": source}, stdin=stdin, limits=limits
-    )
+    result = sandbox.run(["python", "judge.marshal"], files=judge, stdin=stdin, limits=limits)
     status, _, reason = result.stdout.decode(errors="replace").partition("\n")
     if status not in ("right", "wrong", "undecided"):
         stopped = (
             _stopped(result, tests) or f"exit status {result.status}: {_last_line(result.stderr)}"
         )
-        return Verdict("wrong", f"the program ended its judge: {stopped}")
+        return Verdict(
+            "wrong", stopped if result.limit else f"the program ended its judge: {stopped}"
+        )
     return Verdict(status, _short(reason, 400))
 
 

@@ -51,7 +51,7 @@ def key_rows(starts_S1: NDArray[np.int32], parents_S: tuple[int, ...]) -> list[N
 
 def blocks_of(view: PackedView) -> tuple[Block, ...]:
     """The blocks of a view."""
-    return _blocks(tuple(map(int, view.starts_S1)), view.parents_S)
+    return _blocks(tuple(view.starts_S1.tolist()), view.parents_S)
 
 
 @functools.lru_cache(maxsize=32)
