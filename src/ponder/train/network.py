@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
@@ -277,18 +277,24 @@ def _check(kernels: str, weights_format: str) -> None:
         )
 
 
-class _Parameters:
+class _Parameters(Mapping[str, nn.Parameter]):
     """Parameters by name, as the modules hold them now: sharding puts others in their place."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._names = frozenset(tensor_shapes(network.config))
+        self._names = tuple(tensor_shapes(network.config))
 
     def __getitem__(self, name: str) -> nn.Parameter:
-        return self._network.get_parameter(name)
+        try:
+            return self._network.get_parameter(name)
+        except AttributeError:
+            raise KeyError(name) from None
 
-    def get(self, name: str) -> nn.Parameter | None:
-        return self._network.get_parameter(name) if name in self._names else None
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _initial(
