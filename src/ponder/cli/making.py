@@ -22,17 +22,23 @@ MAX_TOKENS = 1024
 
 def run_train(options: argparse.Namespace, environment: Environment) -> int:
     """`ponder train`: prints the folder it made, or with --dry-run the resolved recipe."""
+    from ponder.runs.progress import ProgressLine
     from ponder.train.entry import main
 
-    made = main(
-        options.recipe,
-        options.set or (),
-        run_dir=options.run_dir,
-        resume=options.resume,
-        from_step=options.from_step,
-        dry_run=options.dry_run,
-        say=print if options.dry_run else Screen(environment.color).note,
-    )
+    line = ProgressLine(sys.stderr)
+    try:
+        made = main(
+            options.recipe,
+            options.set or (),
+            run_dir=options.run_dir,
+            resume=options.resume,
+            from_step=options.from_step,
+            dry_run=options.dry_run,
+            say=print if options.dry_run else line.say,
+            line=line,
+        )
+    finally:
+        line.end()
     if made is not None:
         print(made)
     return EXIT_CODES["ok"]

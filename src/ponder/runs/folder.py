@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ _KEPT = "KEEP"
 class RunFolder:
     """A run's folder; made by `create` or found by `open`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, is_writer: bool = True) -> None:
+        """`is_writer`: False for further processes of a run, which read its folder and write nothing into it."""
         self.path = path
+        self.is_writer = is_writer
 
     @classmethod
     def create(cls, path: str | Path, config_text: str) -> RunFolder:
@@ -59,6 +62,8 @@ class RunFolder:
         self._append("samples.jsonl", record)
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        if not self.is_writer:
+            return
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -73,6 +78,8 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Drop checkpoints, metrics and samples after `step`: a run resumed there makes them anew."""
+        if not self.is_writer:
+            return
         for path in self.checkpoints():
             if int(path.name) > step:
                 shutil.rmtree(path)
@@ -90,6 +97,11 @@ class RunFolder:
         Afterwards only the `keep_last` newest remain, and those once saved with `keep`.
         """
         final = self.path / "checkpoints" / f"{step:08d}"
+        if not self.is_writer:  # takes its part in gathering what the writer saves
+            if not final.is_dir():
+                with tempfile.TemporaryDirectory() as unwanted:
+                    write(Path(unwanted))
+            return final
         if final.is_dir():  # of a run resumed here: the same state
             if keep:
                 (final / _KEPT).touch()

@@ -44,6 +44,10 @@ class ProgressLine:
         self._next_s = float("-inf")
         self._last = ""
 
+    def expect(self, steps: int | None, stop_after_s: float | None) -> None:
+        """When the schedule ends, for a line that was made before it was known."""
+        self._steps, self._stop_after_s = steps, stop_after_s
+
     def show(self, record: Mapping[str, Any]) -> None:
         """Take note of a step; a record with `event` is said at once, whole."""
         step = whole(record.get("step"))

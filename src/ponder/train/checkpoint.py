@@ -15,7 +15,7 @@ from ponder.model.config import ModelConfig
 from ponder.model.safetensors import SafetensorsFile, write_safetensors
 from ponder.model.save import save_folder
 from ponder.train.network import Network
-from ponder.train.optimizer import Optimizer
+from ponder.train.optimizer import WHOLE, Optimizer, Spread
 
 
 @dataclass(slots=True)
@@ -54,15 +54,19 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(file.tensor(name))) for name in file.entries}
 
 
-def save_state(folder: Path, network: Network, optimizer: Optimizer, progress: Progress) -> None:
-    """Writes weights, optimizer state and progress into an empty folder."""
-    save_tensors(folder / WEIGHTS, network.state_dict())
-    save_tensors(folder / MOMENTS, optimizer.state)
+def save_state(
+    folder: Path, network: Network, optimizer: Optimizer, progress: Progress, spread: Spread = WHOLE
+) -> None:
+    """Writes weights, optimizer state and progress into an empty folder; every tensor whole, wherever its parts are."""
+    for name, tensors in ((WEIGHTS, network.state_dict()), (MOMENTS, optimizer.state)):
+        save_tensors(folder / name, {each: spread.whole(t) for each, t in tensors.items()})
     state = asdict(progress) | {"optimizer_steps": optimizer.steps}
     (folder / PROGRESS).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
-def load_state(folder: Path, network: Network, optimizer: Optimizer) -> Progress:
+def load_state(
+    folder: Path, network: Network, optimizer: Optimizer, spread: Spread = WHOLE
+) -> Progress:
     """Puts a checkpoint back in place. Raises StorageError when it does not fit the recipe's model."""
     weights = load_tensors(folder / WEIGHTS)
     moments = load_tensors(folder / MOMENTS)
@@ -75,9 +79,10 @@ def load_state(folder: Path, network: Network, optimizer: Optimizer) -> Progress
                 f"the {name} of checkpoint {str(folder)!r} are of another shape than the recipe's",
                 "resume with the recipe the run was started with",
             )
-    network.load_state_dict(weights)
+    held = network.state_dict()
+    network.load_state_dict({name: spread.part(t, held[name]) for name, t in weights.items()})
     for name, tensor in optimizer.state.items():
-        tensor.copy_(moments[name])
+        tensor.copy_(spread.part(moments[name], tensor))
     state = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     optimizer.steps = state.pop("optimizer_steps")
     return Progress(**state)

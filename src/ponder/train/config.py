@@ -9,6 +9,7 @@ from typing import Literal
 
 from ponder.core.errors import ConfigError
 from ponder.tasks import FAMILIES
+from ponder.train.cluster_config import ClusterConfig
 from ponder.train.documents import DocumentsConfig
 from ponder.train.rl.algorithms import algorithm_of
 
@@ -98,8 +99,14 @@ class ModelRecipe:
     sample_steps: int = 500
     """Steps between answers to held-out problems, written for people; 0: none."""
     seed: int = 0
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        if self.cluster.rollout_workers:
+            raise ConfigError(
+                f"cluster.rollout_workers is {self.cluster.rollout_workers} in {self.type}",
+                "allowed is 0: only reinforcement learning samples answers",
+            )
         given, wanted = (
             ("shape", "start_from") if self.type == "pretrain" else ("start_from", "shape")
         )
@@ -287,8 +294,14 @@ class RlRecipe:
     """Steps between groups written for people; 0: none."""
     sample_groups: int = 2
     seed: int = 0
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        if self.cluster.trainer_processes > 1:
+            raise ConfigError(
+                f"cluster.trainer_processes is {self.cluster.trainer_processes} in reinforcement learning",
+                "allowed is 1: rollouts go to workers, gradients are computed in one process",
+            )
         if self.schedule.steps is None:
             raise ConfigError(
                 f"stop_after_s is {self.schedule.stop_after_s} in reinforcement learning",

@@ -10,7 +10,8 @@ from typing import Any, cast
 from ponder.core.config import config_toml, read_config
 from ponder.core.errors import ConfigError, UserError
 from ponder.runs import RunFolder
-from ponder.train.config import Recipe
+from ponder.runs.progress import ProgressLine
+from ponder.train.config import ModelRecipe, Recipe
 
 Say = Callable[[str], None]
 
@@ -19,9 +20,13 @@ STAGES: dict[str, str] = {
     "pretrain": "ponder.train.stages:run",
     "sft": "ponder.train.stages:run",
     "rl": "ponder.train.rl.stage:run",
+    "sharded": "ponder.train.sharded_stage:run",
     "estimate": "ponder.train.estimate:estimate",
 }
-"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say), `estimate` a recipe."""
+"""Stage → module and function; the function takes (recipe, run_dir, resume, from_step, say, line), `estimate` a recipe.
+
+`sharded` is a model stage by several processes.
+"""
 
 
 def main(
@@ -33,12 +38,13 @@ def main(
     from_step: int | None = None,
     dry_run: bool = False,
     say: Say = print,
+    line: ProgressLine | None = None,
 ) -> Path | None:
     """Runs one recipe to its end; the folder it made, or None for a dry run, which says the recipe and what it takes.
 
     `resume` goes on from the run's newest checkpoint, or from that of `from_step`; without recipe paths it takes the
-    run's own config. Raises ConfigError, ModelFolderError or StorageError before anything is trained, BackendError when
-    the loss is not a number.
+    run's own config. `line` shows progress; without it `say` is told of steps. Raises ConfigError, ModelFolderError or
+    StorageError before anything is trained, BackendError when the loss is not a number.
     """
     if resume and run_dir is not None and not recipe_paths:
         recipe_paths = [RunFolder.open(run_dir).path / "config.toml"]
@@ -51,8 +57,10 @@ def main(
         say(config_toml(recipe))
         _say_estimate(recipe, say)
         return None
-    run = cast("Callable[..., Path]", _resolve(recipe.stage.type))
-    return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say)
+    stage = recipe.stage
+    is_sharded = isinstance(stage, ModelRecipe) and stage.cluster.trainer_processes > 1
+    run = cast("Callable[..., Path]", _resolve("sharded" if is_sharded else stage.type))
+    return run(recipe, None if run_dir is None else Path(run_dir), resume, from_step, say, line)
 
 
 def _say_estimate(recipe: Recipe, say: Say) -> None:

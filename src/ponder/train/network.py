@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
@@ -71,11 +71,10 @@ class Network(nn.Module):
         """Adapters, once they are put on."""
         self._rope = RopeTable(config)
         generator = torch.Generator().manual_seed(seed)
-        self._tensors: dict[str, nn.Parameter] = {}
         for name, shape in tensor_shapes(config).items():
             parameter = nn.Parameter(_initial(name, shape, config, generator))
-            self._tensors[name] = parameter
             _attach(self, name, parameter)
+        self._tensors = _Parameters(self)
 
     @property
     def ops(self) -> Ops:
@@ -276,6 +275,26 @@ def _check(kernels: str, weights_format: str) -> None:
         raise ConfigError(
             f"weights_format is {weights_format!r} in training", "allowed are fp32 and bf16"
         )
+
+
+class _Parameters(Mapping[str, nn.Parameter]):
+    """Parameters by name, as the modules hold them now: sharding puts others in their place."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._names = tuple(tensor_shapes(network.config))
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        try:
+            return self._network.get_parameter(name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _initial(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +20,26 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration x → a·x + b·x³ + c·x⁵ on singular values; steep at 0, ends within 0.7 … 1.2."""
 
 
+class Spread(Protocol):
+    """How tensors lie in processes; here parts of them, whole where a matrix is orthogonalised or a norm is taken."""
+
+    def whole(self, tensor: Tensor) -> Tensor: ...
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor: ...
+
+
+class _Whole:
+    """Every tensor is whole in this process."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        return tensor
+
+
+WHOLE: Spread = _Whole()
+
+
 class Optimizer:
     """Updates parameters in place from their `.grad`."""
 
@@ -27,11 +48,13 @@ class Optimizer:
         config: OptimizerConfig,
         parameters: dict[str, torch.nn.Parameter],
         run_all: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
+        spread: Spread = WHOLE,
     ) -> None:
         """`run_all` maps a function over tensors, e.g. a thread pool's `map`."""
         self.config = config
         self._parameters = parameters
         self._run_all = run_all
+        self._spread = spread
         inner = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
         self._matrices = inner if config.matrices == "muon" else []
         self._others = [name for name in parameters if name not in set(self._matrices)]
@@ -47,7 +70,8 @@ class Optimizer:
     def step(self, factor: float) -> float:
         """One update with step sizes times `factor`; the gradient's norm before clipping. Gradients are cleared."""
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+        whole = self._spread.whole
+        norm = math.sqrt(sum(float(whole(gradient.square().sum())) for gradient in gradients))
         if norm > self.config.clip_norm:
             for gradient in gradients:
                 gradient.mul_(self.config.clip_norm / norm)
@@ -69,15 +93,15 @@ class Optimizer:
                 gradient, momentum = self._parameters[name].grad, self.state["momentum." + name]
                 assert gradient is not None, name
                 momentum.lerp_(gradient, 1 - config.momentum)
-                updates.append(gradient.lerp(momentum, config.momentum))
+                updates.append(self._spread.whole(gradient.lerp(momentum, config.momentum)))
             rate = config.muon_lr * factor
             scale = rate * max(1.0, rows / columns) ** 0.5
             stacked, half = torch.stack(updates), (len(names) + 1) // 2
             ready = torch.cat(list(self._run_all(orthogonalised, (stacked[:half], stacked[half:]))))
             for name, update in zip(names, ready, strict=True):
-                self._parameters[name].mul_(1 - rate * config.weight_decay).sub_(
-                    update, alpha=scale
-                )
+                parameter = self._parameters[name]
+                parameter.mul_(1 - rate * config.weight_decay)
+                parameter.sub_(self._spread.part(update, parameter), alpha=scale)
 
     def _step_others(self, factor: float) -> None:
         config, rate = self.config, self.config.adam_lr * factor

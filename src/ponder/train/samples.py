@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ponder.core.types import Message, SamplingParams, TokenRequest
 from ponder.engine import Engine, EngineConfig
@@ -19,9 +21,14 @@ from ponder.train.network import Network
 MAX_TOKENS = 400
 
 
-def sample(network: Network, folder: Path, families: Sequence[str]) -> list[dict[str, Any]]:
+def sample(
+    network: Network,
+    folder: Path,
+    families: Sequence[str],
+    whole: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> list[dict[str, Any]]:
     """Greedy text and verdict for the first held-out problem of each family; `folder` holds the tokenizer."""
-    tensors = {name: value.detach().numpy() for name, value in network.state_dict().items()}
+    tensors = {name: whole(value).detach().numpy() for name, value in network.state_dict().items()}
     ops = make_ops(threads=1)
     weights = prepare_weights(ops, network.config, tensors.__getitem__, "fp32")
     tokenizer = Tokenizer.from_folder(folder)

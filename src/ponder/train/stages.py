@@ -20,16 +20,22 @@ from ponder.model.shapes import named_shape
 from ponder.model.weights import tensor_shapes
 from ponder.runs import RunFolder
 from ponder.runs.folder import write_atomically
+from ponder.runs.progress import ProgressLine
 from ponder.text import Tokenizer
 from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, Progress, export_folder, load_tensors
-from ponder.train.config import ModelRecipe, Recipe, RlRecipe
-from ponder.train.trainer import Trainer
+from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.trainer import Report, Trainer
 
 Say = Callable[[str], None]
 
 
 def run(
-    recipe: Recipe, run_dir: Path | None, resume: bool, from_step: int | None, say: Say
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
 ) -> Path:
     """Trains a model; the folder of the finished one, inside the run folder."""
     stage = recipe.stage
@@ -37,11 +43,13 @@ def run(
     if run_dir is None:
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
     keep_freed_memory()
-    config, start = _beginning(stage)
+    config, start = beginning(stage)
     check_tokenizer(stage.tokenizer, config)
 
+    report = reporter(stage.schedule, say, line, say_step)
+
     def begin(folder: RunFolder) -> Trainer:
-        return Trainer(stage, config, folder, start, lambda record: _say_step(record, say))
+        return Trainer(stage, config, folder, start, report)
 
     trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()
@@ -87,12 +95,12 @@ def open_run(
     else:
         folder.rewind(-1)
     step = trainer.progress.step
-    _record_config(folder, recipe, text, step)
+    record_config(folder, recipe, text, step)
     say(f"resumed at step {step}")
     return trainer
 
 
-def _record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
+def record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
     old_text = (folder.path / "config.toml").read_text(encoding="utf-8")
     if old_text == text:
         return
@@ -134,12 +142,12 @@ def export(run_dir: str | Path, output: str | Path) -> None:
         config, tokenizer = read_model_config(stage.start_from), stage.start_from
     else:
         assert isinstance(stage, ModelRecipe), stage
-        config, tokenizer = _beginning(stage)[0], stage.tokenizer
+        config, tokenizer = beginning(stage)[0], stage.tokenizer
     weights = load_tensors(folder.checkpoint() / WEIGHTS)
     export_folder(Path(output), config, weights, tokenizer)
 
 
-def _beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
+def beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
     """The shape to train, and the weights of a fine-tuning's start."""
     if stage.start_from is None:
         assert stage.shape is not None, stage
@@ -173,7 +181,20 @@ def check_tokenizer(folder: Path, config: ModelConfig) -> None:
         )
 
 
-def _say_step(record: Mapping[str, Any], say: Say) -> None:
+def reporter(
+    schedule: ScheduleConfig,
+    say: Say,
+    line: ProgressLine | None,
+    say_record: Callable[[Mapping[str, Any], Say], None],
+) -> Report:
+    """What is told of every step: the line of progress, or `say` in words."""
+    if line is None:
+        return lambda record: say_record(record, say)
+    line.expect(schedule.steps, schedule.stop_after_s)
+    return line.show
+
+
+def say_step(record: Mapping[str, Any], say: Say) -> None:
     if record["step"] % 10 == 0 or record["step"] == 1:
         say(" ".join(f"{key} {value}" for key, value in record.items()))
 

@@ -16,6 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ponder.core.errors import ConfigError
 from ponder.runs.folder import write_atomically
+from ponder.runs.progress import ProgressLine
 from ponder.train.config import Recipe, TokenizerRecipe
 from ponder.train.documents import DocumentStream
 
@@ -139,8 +140,9 @@ def run(
     resume: bool,
     from_step: int | None,
     say: Callable[[str], None],
+    line: ProgressLine | None = None,
 ) -> Path:
-    """The tokenizer stage; its folder. It takes seconds, so there is nothing to resume."""
+    """The tokenizer stage; its folder. It takes seconds, so there is nothing to resume and no progress to show."""
     stage = recipe.stage
     assert isinstance(stage, TokenizerRecipe), stage
     if resume:

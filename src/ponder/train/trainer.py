@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from ponder.train.flops import forward_flops
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.samples import sample
+from ponder.train.sharded import OneProcess, Place, settle_thread
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -42,16 +42,20 @@ class Trainer:
         run: RunFolder,
         start: Mapping[str, torch.Tensor] | None = None,
         report: Report = lambda record: None,
+        place: Place | None = None,
     ) -> None:
-        """`start`: weights to fine-tune from, by their Hugging Face names; None: random ones from the seed."""
+        """`start`: weights to fine-tune from, by their Hugging Face names; None: random ones from the seed.
+
+        `place`: where gradients are computed; None: in this process, on the recipe's threads.
+        """
         self.recipe = recipe
         self.run = run
         self.network = Network(config, recipe.seed)
         if start is not None:
             self.network.load_state_dict(dict(start))
-        self._parameters = dict(self.network.named_parameters())
-        self._pool = ThreadPoolExecutor(recipe.threads, initializer=settle_thread)
-        self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._pool.map)
+        self._place = place or OneProcess(recipe.threads)
+        self._parameters = self._place.settle(self.network)
+        self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._place.map, self._place)
         self.stream = DocumentStream(
             recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed
         )
@@ -65,7 +69,7 @@ class Trainer:
         A finished run whose schedule now asks for more goes on at full step size. Raises StorageError.
         """
         checkpoint = self.run.checkpoint(from_step)
-        self.progress = load_state(checkpoint, self.network, self.optimizer)
+        self.progress = load_state(checkpoint, self.network, self.optimizer, self._place)
         if is_finished(self.recipe.schedule, self.progress) and is_extended(
             self.recipe.schedule, self.progress
         ):
@@ -83,15 +87,16 @@ class Trainer:
                 self._begin_decay()
             record = self._step(factor_at(recipe.schedule, progress))
             now = time.monotonic()
-            progress.elapsed_s += now - last_time
-            self._recent_s.append(now - last_time)
+            step_s = self._place.agree(now - last_time)
+            progress.elapsed_s += step_s
+            self._recent_s.append(step_s)
             last_time = now
             done += 1
             self.run.log(record)
             if recipe.sample_steps and progress.step % recipe.sample_steps == 0:
                 self._sample()
             self._report(record)
-            if self._is_checkpoint_due(now - last_saved):
+            if self._is_checkpoint_due(self._place.agree(now - last_saved)):
                 self.save()
                 last_saved = time.monotonic()
         self.save(keep=is_finished(recipe.schedule, progress))
@@ -105,7 +110,8 @@ class Trainer:
         )
 
     def _sample(self) -> None:
-        samples = sample(self.network, self.recipe.tokenizer, list(self.recipe.documents.mixture))
+        families = list(self.recipe.documents.mixture)
+        samples = sample(self.network, self.recipe.tokenizer, families, self._place.whole)
         for record in samples:
             self.run.add_sample({"step": self.progress.step, **record})
 
@@ -118,11 +124,15 @@ class Trainer:
 
     def save(self, keep: bool = False) -> Path:
         """Write a checkpoint of this moment."""
-        return self.run.save_checkpoint(
+        path = self.run.save_checkpoint(
             self.progress.step,
-            lambda folder: save_state(folder, self.network, self.optimizer, self.progress),
+            lambda folder: save_state(
+                folder, self.network, self.optimizer, self.progress, self._place
+            ),
             keep,
         )
+        self._place.agree(0.0)  # nobody goes on before it is there
+        return path
 
     def _step(self, factor: float) -> dict[str, Any]:
         began = time.monotonic()
@@ -157,14 +167,11 @@ class Trainer:
 
     def _add_gradients(self, batches: list[Packed], total_weight: float) -> float:
         """Sets every parameter's gradient of the weighted mean loss; returns that loss."""
-        share = partial(self._gradient, total_weight=total_weight)
-        parts = self._pool.map(share, batches)
-        return sum(add_gradients(list(self._parameters.values()), parts))
+        share = partial(self._loss, total_weight=total_weight)
+        return sum(self._place.gradients(self._parameters, share, batches))
 
-    def _gradient(
-        self, batch: Packed, total_weight: float
-    ) -> tuple[float, tuple[torch.Tensor, ...]]:
-        """This micro-batch's share of the loss and of its gradient."""
+    def _loss(self, batch: Packed, total_weight: float) -> tuple[float, torch.Tensor]:
+        """This micro-batch's share of the loss, as a number and with its graph."""
         weights_T = torch.tensor(batch.weights_T)
         rows_N = weights_T.nonzero()[:, 0]
         starts = np.asarray(batch.starts_S1, np.int32)
@@ -178,36 +185,7 @@ class Trainer:
             logits_NV, torch.tensor(batch.targets_T)[rows_N], reduction="none"
         )
         loss = (losses_N * weights_T[rows_N]).sum() / total_weight
-        return float(loss.detach()), torch.autograd.grad(loss, tuple(self._parameters.values()))
-
-
-T = TypeVar("T")
-
-
-def add_gradients(
-    parameters: Sequence[torch.nn.Parameter],
-    parts: Iterable[tuple[T, tuple[torch.Tensor, ...]]],
-) -> Iterator[T]:
-    """Sets every parameter's gradient to the sum over `parts`; yields what came with each gradient.
-
-    Micro-batches run side by side, one thread each, and are added in their own order: the bits of the sum do not
-    depend on the number of threads, and a thread that loses its core holds up nobody.
-    """
-    for parameter in parameters:
-        parameter.grad = None
-    for fact, gradients in parts:
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if parameter.grad is None:
-                parameter.grad = gradient
-            else:
-                parameter.grad.add_(gradient)
-        yield fact
-
-
-def settle_thread() -> None:
-    """One core a thread; numbers too small for fp32's normal range count as 0, which is many times faster."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+        return float(loss.detach()), loss
 
 
 def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:

@@ -8,16 +8,28 @@ from typing import Any
 
 from ponder.core.errors import ConfigError
 from ponder.runs import RunFolder
+from ponder.runs.progress import ProgressLine
 from ponder.train.checkpoint import export_folder
 from ponder.train.config import Recipe, RlRecipe
 from ponder.train.rl.trainer import RlTrainer
-from ponder.train.stages import check_tokenizer, keep_freed_memory, open_run, start_weights
+from ponder.train.stages import (
+    check_tokenizer,
+    keep_freed_memory,
+    open_run,
+    reporter,
+    start_weights,
+)
 
 Say = Callable[[str], None]
 
 
 def run(
-    recipe: Recipe, run_dir: Path | None, resume: bool, from_step: int | None, say: Say
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
 ) -> Path:
     """Trains a model; the folder of the finished one, inside the run folder."""
     stage = recipe.stage
@@ -28,8 +40,10 @@ def run(
     config, start = start_weights(stage.start_from)
     check_tokenizer(stage.start_from, config)
 
+    report = reporter(stage.schedule, say, line, say_record)
+
     def begin(folder: RunFolder) -> RlTrainer:
-        return RlTrainer(stage, config, folder, start, lambda record: say_record(record, say))
+        return RlTrainer(stage, config, folder, start, report)
 
     trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()

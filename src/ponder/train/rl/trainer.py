@@ -28,6 +28,7 @@ from ponder.runs import RunFolder
 from ponder.tasks import generate
 from ponder.text import ChatTemplate, Tokenizer
 from ponder.train.checkpoint import Progress, load_state, save_state
+from ponder.train.cluster import RayRollouts
 from ponder.train.config import RlRecipe
 from ponder.train.documents import DocumentStream
 from ponder.train.flops import forward_flops
@@ -42,14 +43,13 @@ from ponder.train.rl.pools import Pools
 from ponder.train.rl.records import Stats, group_metrics, sample_records
 from ponder.train.rollout import Ask, RolloutConfig, Rollouts
 from ponder.train.rollout import Group as Judged
+from ponder.train.sharded import add_gradients, settle_thread
 from ponder.train.trainer import (
     Report,
-    add_gradients,
     begins_decay,
     factor_at,
     is_finished,
     plan_decay,
-    settle_thread,
 )
 
 RL_STATE = "rl.json"
@@ -81,12 +81,7 @@ class RlTrainer:
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._threads.map)
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
-        self._rollouts = Rollouts(
-            config,
-            ChatTemplate.from_folder(recipe.start_from, self._tokenizer),
-            RolloutConfig(max_turns=recipe.sampling.max_turns),
-            ops=make_ops(threads=recipe.threads),
-        )
+        self._rollouts = _rollouts(recipe, config, self._tokenizer)
         self._algorithm = algorithm_of(recipe.algorithm.name)
         self._term = _term(recipe)
         self.pools = self._new_pools()
@@ -404,6 +399,17 @@ class RlTrainer:
         for number, (group, given) in enumerate(zip(chosen, values, strict=True)):
             for record in sample_records(group, given, self._tokenizer):
                 self.run.add_sample({"step": self.progress.step, "group": number, **record})
+
+
+def _rollouts(
+    recipe: RlRecipe, config: ModelConfig, tokenizer: Tokenizer
+) -> Rollouts | RayRollouts:
+    """In this process, or on the recipe's workers; the same answers, to the bit."""
+    how = RolloutConfig(max_turns=recipe.sampling.max_turns)
+    if recipe.cluster.rollout_workers:
+        return RayRollouts(config, recipe.start_from, how, recipe.cluster)
+    template = ChatTemplate.from_folder(recipe.start_from, tokenizer)
+    return Rollouts(config, template, how, ops=make_ops(threads=recipe.threads))
 
 
 def _network(config: ModelConfig, start: Mapping[str, torch.Tensor]) -> Network:

@@ -1,0 +1,139 @@
+"""train/sharded_stage: pre-training and fine-tuning by several processes that share one trainer.
+
+On one machine the processes are started here. Under `torchrun`, which may span machines, this is one of them already.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.distributed as dist
+from torch.multiprocessing.spawn import (
+    ProcessException,
+    start_processes,  # pyright: ignore[reportUnknownVariableType]
+)
+
+from ponder.core.config import config_toml
+from ponder.core.errors import BackendError, ConfigError
+from ponder.runs import RunFolder
+from ponder.runs.progress import ProgressLine
+from ponder.train.checkpoint import export_folder
+from ponder.train.config import ModelRecipe, Recipe
+from ponder.train.sharded import Processes
+from ponder.train.stages import (
+    beginning,
+    check_tokenizer,
+    keep_freed_memory,
+    record_config,
+    reporter,
+    say_step,
+)
+from ponder.train.trainer import Trainer
+
+Say = Callable[[str], None]
+
+
+def run(
+    recipe: Recipe,
+    run_dir: Path | None,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
+) -> Path:
+    """As `stages.run`, with `stage.cluster.trainer_processes`."""
+    stage = recipe.stage
+    assert isinstance(stage, ModelRecipe), stage
+    if run_dir is None:
+        raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
+    check_tokenizer(stage.tokenizer, beginning(stage)[0])
+    if resume:
+        RunFolder.open(run_dir)
+    else:
+        RunFolder.create(run_dir, config_toml(recipe))
+    count = stage.cluster.trainer_processes
+    arguments = (recipe, run_dir, resume, from_step)
+    is_shown = line is not None
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo")
+        if dist.get_world_size() != count:
+            raise ConfigError(
+                f"torchrun started {dist.get_world_size()} processes and trainer_processes is {count}",
+                "give both the same number",
+            )
+        train(*arguments, say, line)
+        return run_dir / "model"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"tcp://localhost:{free.getsockname()[1]}"
+    try:
+        start_processes(
+            _process, (count, address, is_shown, *arguments), nprocs=count, start_method="spawn"
+        )
+    except ProcessException as error:
+        raise BackendError(
+            f"trainer process {error.error_index} of {count} ended\n{error.msg.strip()}\n"
+            "the last checkpoint is whole; go on with --resume"
+        ) from error
+    say(f"model: {run_dir / 'model'}")
+    return run_dir / "model"
+
+
+def _process(
+    rank: int,
+    count: int,
+    address: str,
+    is_shown: bool,
+    recipe: Recipe,
+    run_dir: Path,
+    resume: bool,
+    from_step: int | None,
+) -> None:
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
+    line = ProgressLine(sys.stderr) if is_shown and rank == 0 else None
+    say = line.say if line is not None else _say if rank == 0 else _say_nothing
+    train(recipe, run_dir, resume, from_step, say, line)
+    if line is not None:
+        line.end()
+    dist.destroy_process_group()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+def train(
+    recipe: Recipe,
+    run_dir: Path,
+    resume: bool,
+    from_step: int | None,
+    say: Say,
+    line: ProgressLine | None = None,
+) -> None:
+    """This process's part of the run; the first process writes the files."""
+    stage = recipe.stage
+    assert isinstance(stage, ModelRecipe), stage
+    keep_freed_memory()
+    config, start = beginning(stage)
+    place = Processes()
+    is_first = place.rank == 0
+    folder = RunFolder(run_dir, is_writer=is_first)
+
+    report = reporter(stage.schedule, say, line, say_step)
+    trainer = Trainer(stage, config, folder, start, report, place)
+    if resume:
+        trainer.resume(from_step)
+        if is_first:
+            record_config(folder, recipe, config_toml(recipe), trainer.progress.step)
+        say(f"resumed at step {trainer.progress.step}")
+    trainer.train()
+    weights = {name: place.whole(t) for name, t in trainer.network.state_dict().items()}
+    if is_first:
+        export_folder(run_dir / "model", config, weights, stage.tokenizer)
