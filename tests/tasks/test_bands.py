@@ -67,7 +67,9 @@ def within(problem: Problem, band: Band) -> bool:
     if name == "systems":
         return len(re.findall("=", problem.question)) == {"S": 2, "R": 2, "O": 3}[band]
     if name == "logic":
-        people = set(re.findall(r"\b(?!(?:Knights|Who|Find|List|Fill|The)\b)[A-Z]\w+", problem.question))
+        people = set(
+            re.findall(r"\b(?!(?:Knights|Who|Find|List|Fill|The)\b)[A-Z]\w+", problem.question)
+        )
         blanks = problem.question.count("_")
         low, high = {"S": (2, 3), "R": (3, 4), "O": (5, 5)}[band]
         span = {"S": (3, 6), "R": (7, 8), "O": (9, 10)}[band]

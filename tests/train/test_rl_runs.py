@@ -159,8 +159,8 @@ SHORT = (
 def start_process(warm: Path, run: Path, resume: bool) -> subprocess.Popen:
     overrides = [f"stage.start_from={warm}", *SHORT]
     command = [sys.executable, "-m", "ponder", "train"]
-    command += ["--resume"] if resume else [str(RECIPES / "rl.toml")]
-    command += ["--run-dir", str(run)]
+    command += ["--resume"] if resume else [str(RECIPES / "rl.toml"), "--run-dir"]
+    command += [str(run)]
     command += [] if resume else [word for each in overrides for word in ("--set", each)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ponder.cli.screen import Screen
 from ponder.core.environment import Environment
-from ponder.core.errors import EXIT_CODES
+from ponder.core.errors import EXIT_CODES, ConfigError
 
 if TYPE_CHECKING:
     from ponder.evals import Plan, Table
@@ -25,13 +25,18 @@ def run_train(options: argparse.Namespace, environment: Environment) -> int:
     from ponder.runs.progress import ProgressLine
     from ponder.train.entry import main
 
+    if options.resume is not None and options.run_dir is not None:
+        raise ConfigError(
+            "--resume and --run-dir were both given",
+            f"--resume {options.resume} goes on with that run; --run-dir starts a new one",
+        )
     line = ProgressLine(sys.stderr)
     try:
         made = main(
             options.recipe,
             options.set or (),
-            run_dir=options.run_dir,
-            resume=options.resume,
+            run_dir=options.resume or options.run_dir,
+            resume=options.resume is not None,
             from_step=options.from_step,
             dry_run=options.dry_run,
             say=print if options.dry_run else line.say,

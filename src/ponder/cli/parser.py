@@ -197,8 +197,8 @@ OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
         "": (
             ("recipe", "RECIPE+", str, "TOML files, later ones win"),
             ("--set", "KEY=VALUE+", str, "override a dotted key, e.g. stage.seed=1; may repeat"),
-            ("--run-dir", "FOLDER", str, "folder of config, metrics, checkpoints and model"),
-            ("--resume", "", True, "go on with the run in --run-dir"),
+            ("--run-dir", "FOLDER", str, "of a new run: config, metrics, checkpoints and model"),
+            ("--resume", "RUN", str, "go on with the run in this folder"),
             ("--from-step", "N", between(0), "with --resume: from this checkpoint"),
             ("--dry-run", "", True, "print the resolved recipe and stop"),
         )

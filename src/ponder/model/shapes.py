@@ -62,6 +62,7 @@ def _own(hidden: int, layers: int, heads: tuple[int, int], ff: int, vocab: int) 
 SHAPES: dict[str, ModelConfig] = {
     "micro": _own(64, 4, (1, 1), 192, 512),
     "nano": _own(192, 8, (3, 1), 512, 2048),
+    "control": _own(320, 9, (5, 1), 1024, 2048),
     "pocket": _own(384, 14, (6, 2), 1024, 4096),
     "qwen2.5-0.5b": _shape("qwen2", 896, 24, (14, 2), 4864, 151936, True, positions=32768),
     "qwen2.5-1.5b": _shape("qwen2", 1536, 28, (12, 2), 8960, 151936, True, positions=131072),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.core.errors import ConfigError
+from ponder.model.ops import native_available
 from ponder.runs import RunFolder
 from ponder.runs.progress import ProgressLine
 from ponder.train.checkpoint import export_folder
@@ -45,6 +46,12 @@ def run(
     def begin(folder: RunFolder) -> RlTrainer:
         return RlTrainer(stage, config, folder, start, report)
 
+    available, reason = native_available()
+    if not available:
+        say(
+            f"no compiled op set here ({reason.splitlines()[0]}): log-probabilities of rollout and training agree to "
+            "about 1e-5, not to the bit. Install a C++ compiler, then reinstall Ponder."
+        )
     trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
     trainer.train()
     output = trainer.run.path / "model"
