@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import importlib.abc
-import importlib.util
+import functools
 import json
 import marshal
 import os
@@ -31,7 +30,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from types import CodeType
 from typing import Any, Literal
 
 from ponder.core.errors import SandboxError
@@ -91,6 +91,13 @@ class Result:
         return self.status - 128 if self.status > 128 else None
 
 
+@functools.cache
+def _boot_program() -> CodeType:
+    """`boot.py`, which stands beside this file in every install."""
+    source = Path(__file__).with_name("boot.py")
+    return compile(source.read_bytes(), source.name, "exec")
+
+
 def settings_of(
     argv: Sequence[str], files: Mapping[str, bytes | str], limits: Limits
 ) -> dict[str, Any]:
@@ -105,8 +112,6 @@ def settings_of(
         raise SandboxError(
             f"{list(argv)} is no program.", "Give a program, or 'python' and a file."
         )
-    spec = importlib.util.find_spec("ponder.sandbox.boot")
-    assert spec and isinstance(spec.loader, importlib.abc.InspectLoader), spec
     most = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_FSIZE: limits.disk_bytes,
@@ -116,13 +121,10 @@ def settings_of(
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    cpu = (
-        resource.RLIMIT_CPU,
-        limits.cpu_s,
-        limits.cpu_s + 1,
-    )  # the first second over may be caught, not the next
+    # The first second over the limit may be caught, not the next.
+    cpu = (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1)
     return {
-        "boot": spec.loader.get_code("ponder.sandbox.boot"),
+        "boot": _boot_program(),
         "work": WORK,
         "files": {
             str(PurePosixPath(k)): v.encode() if isinstance(v, str) else v for k, v in files.items()

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib.abc
-import importlib.util
+import functools
 import marshal
 import math
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ponder.core.errors import SandboxError
@@ -221,11 +221,16 @@ def _near(a: str, b: str, tolerance: float) -> bool:
         return False
 
 
+@functools.cache
+def _judge_program() -> bytes:
+    """`code_judge.py` as the sandbox's interpreter takes it; the file stands beside this one in every install."""
+    source = Path(__file__).with_name("code_judge.py")
+    return marshal.dumps(compile(source.read_bytes(), source.name, "exec"))
+
+
 def _judged(program: str, tests: CodeTests, sandbox: Runner) -> Verdict:
     """The judge's verdict on the test code."""
-    spec = importlib.util.find_spec("ponder.verify.code_judge")
-    assert spec and isinstance(spec.loader, importlib.abc.InspectLoader), spec
-    judge = {"judge.marshal": marshal.dumps(spec.loader.get_code("ponder.verify.code_judge"))}
+    judge = {"judge.marshal": _judge_program()}
     first = marshal.dumps((tests.setup, program, list(tests.names)))
     then = marshal.dumps((tests.setup, tests.check, list(tests.names)))
     stdin = len(first).to_bytes(8, "little") + first + then
