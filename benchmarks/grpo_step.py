@@ -128,8 +128,8 @@ def ours(arguments: argparse.Namespace) -> list[dict[str, float]]:
     from ponder.train.optimizer import Optimizer
     from ponder.train.rl.algorithms import algorithm_of, streams
     from ponder.train.rl.gradient import PolicyTerm, batch_loss, pack
+    from ponder.train.sharded import add_gradients, settle_thread
     from ponder.train.stages import keep_freed_memory
-    from ponder.train.trainer import add_gradients, settle_thread
 
     keep_freed_memory()
     settle_thread()

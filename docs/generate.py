@@ -22,8 +22,8 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 
 LEVELS = [
     ["core"],
-    ["text", "model", "runs"],
-    ["engine", "verify"],
+    ["text", "model", "sandbox", "runs"],
+    ["engine", "verify", "agent"],
     ["tasks", "clients"],
     ["evals", "train"],
     ["cli"],
