@@ -55,33 +55,49 @@ def main() -> None:
             steps = run_side(side, python, arguments)
             rounds[side] += steps
             print(f"round {number + 1} {side}: {json.dumps(steps)}", file=sys.stderr, flush=True)
-    report: dict[str, Any] = {
-        "machine": machine(),
-        "commit": commit(),
-        "threads": arguments.threads,
-        "load_average": os.getloadavg(),
-        "prompts": PROMPTS,
-        "prompt_len": PROMPT_LEN,
-        "samples": SAMPLES,
-        "answer_len": ANSWER_LEN,
-        "micro_tokens": arguments.micro_tokens,
-        "trl_batch": arguments.trl_batch,
-        "rounds": rounds,
-        "median_s": {
-            side: {part: round(statistics.median(s[part] for s in steps), 3) for part in steps[0]}
-            for side, steps in rounds.items()
-        },
-    }
-    if "trl" in rounds:
-        medians = report["median_s"]
-        report["times_faster"] = {
-            part: round(medians["trl"][part] / medians["ours"][part], 2)
-            for part in ("step_s", "cpu_s")
-        }
-    text = json.dumps(report, indent=1)
+    text = json.dumps(record(rounds, arguments, machine(), commit()), indent=1)
     if arguments.out:
         arguments.out.write_text(text + "\n")
     print(text)
+
+
+def record(
+    rounds: dict[str, list[dict[str, float]]],
+    arguments: argparse.Namespace,
+    machine: str,
+    commit: str,
+) -> dict[str, Any]:
+    """The table, with every round beside it; medians."""
+    parts = ("step_s", "cpu_s", "rollout_s", "gradient_s", "optimizer_s")
+    names = {"ours": "Ponder", "trl": "TRL 1.16"}
+    rows: list[list[str]] = []
+    for side, steps in rounds.items():
+        medians = [
+            statistics.median(s[part] for s in steps) if part in steps[0] else None
+            for part in parts
+        ]
+        rows.append([names[side], *("" if m is None else f"{m:.2f}" for m in medians)])
+    if len(rows) == 2:
+        rows.append(
+            ["ratio", *(f"{float(rows[1][i]) / float(rows[0][i]):.2f}" for i in (1, 2)), "", "", ""]
+        )
+    return {
+        "title": f"one GRPO step, {PROMPTS} prompts of {PROMPT_LEN} × {SAMPLES} samples of {ANSWER_LEN} tokens",
+        "columns": ["", *(part.replace("_s", " s") for part in parts)],
+        "rows": rows,
+        "facts": {
+            "command": f"python benchmarks/grpo_step.py --rounds {arguments.rounds}",
+            "machine": machine,
+            "commit": commit,
+        },
+        "settings": {
+            "threads": arguments.threads,
+            "micro_tokens": arguments.micro_tokens,
+            "trl_batch": arguments.trl_batch,
+        },
+        "load_average": os.getloadavg(),
+        "rounds": rounds,
+    }
 
 
 def run_side(side: str, python: str, arguments: argparse.Namespace) -> list[dict[str, float]]:

@@ -147,9 +147,10 @@ def source_line(facts: dict[str, Any]) -> str:
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "rooms": room_map,
-        "results": lambda: results("nano", "qwen2.5-0.5b-int8", "grpo_step"),
+        "results": lambda: results("nano", "qwen2.5-0.5b-int8"),
     },
     "docs/tasks.md": {"results": lambda: results("tasks_speed")},
+    "docs/numbers.md": {"results": lambda: results("grpo_step")},
     "docs/sandbox.md": {"results": lambda: results("sandbox")},
     "docs/errors.md": {"errors": exit_codes},
 }
