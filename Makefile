@@ -58,8 +58,9 @@ wheel: $(VENV)/.python
 	cd / && env -i HOME="$(CURDIR)/dist" "$(CURDIR)/dist/empty/bin/ponder" ask "$$Q"
 	@! test -e dist/empty/lib/python3*/site-packages/torch || { echo "the wheel brought torch" >&2; exit 1; }
 
-PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py tests/train/test_sharded.py
+PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py
 peers: $(VENV)/.peers
+	$(BIN)/python -m pytest -m slow tests/train/test_sharded.py
 	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS)
 
 parity: $(VENV)/.parity
@@ -90,7 +91,7 @@ $(VENV)/.dev: $(VENV)/.base
 $(VENV)/.peers: $(VENV)/.dev tests/peers/requirements.txt
 	@echo "Installing TRL, verl, Ray and the like (minutes)"
 	@$(BIN)/python -m venv --clear $(VENV)/peers
-	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(VENV)/peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/tests.pth"
+	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' > "$$($(VENV)/peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/tests.pth"
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/peers/requirements.txt
 	@touch $@
 
