@@ -1,6 +1,6 @@
 """benchmarks/grpo_step: one GRPO step of ours and of TRL's, same shape, same work, same cores, taking turns.
 
-    python benchmarks/grpo_step.py --rounds 3 --trl-python peers/bin/python --out results.json
+    python benchmarks/grpo_step.py --rounds 3 --trl-python .venv/peers/bin/python --out results.json
 
 A step: 32 prompts of 48 tokens × 8 samples of exactly 128 tokens at temperature 1, GRPO's loss without KL, one AdamW
 update, fp32. Ours: the engine's rollout, the packed loss of `train.rl`, the optimizer; it fails unless the training

@@ -94,7 +94,7 @@ UNFINISHED = re.compile(
 INDEX_HOST = re.compile("py" + r"pi\.org|python" + r"hosted\.|index" + r"-url|/sim" + "ple/")
 ABSOLUTE = re.compile(r"""(?<=[\s"'`(=])/([a-z]+)/[\w.]""")
 SYSTEM_FOLDERS = set(
-    "tmp proc dev sys run lib usr bin etc no path api models datasets chat".split()
+    "tmp proc dev sys run var lib usr bin etc no path api models datasets chat".split()
 )
 """First parts of absolute paths that mean the same on every machine, or that are routes of a hub."""
 
