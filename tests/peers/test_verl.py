@@ -23,7 +23,6 @@ EPS = 1e-8
 
 @pytest.fixture(scope="module")
 def verl() -> Any:
-    pytest.importorskip("verl", reason="see docs/numbers.md")
     import verl.trainer.ppo.core_algos as core_algos
 
     return core_algos
