@@ -23,7 +23,7 @@ from ponder.train.config import OptimizerConfig
 from ponder.train.entry import main, read_recipe
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
-from ponder.train.sharded import OneProcess, Place, Processes
+from ponder.train.sharded import OneProcess, Place, Processes, end_process
 
 BATCHES = 5
 """Odd, so that one of two processes has nothing to do in the last round."""
@@ -71,7 +71,7 @@ def one_of_two(rank: int, address: str, path: str) -> None:
     network = Network(named_shape("micro"), 0)
     held = [p.to_local().numel() for p in place.settle(network).values()]
     torch.save((kept, sum(held) / named_shape("micro").parameter_count()), f"{path}.{rank}")
-    dist.destroy_process_group()
+    end_process()
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ Limits: parameters are gathered whole for a forward and its backward; each proce
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -141,6 +143,23 @@ class Processes:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+
+def end_process() -> NoReturn:
+    """The end of a process that was started for a group: together with the others, and at once.
+
+    An interpreter that winds down beside the group's threads aborts now and then, when all work is done and written.
+    """
+    leave_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def leave_group() -> None:
+    """Nobody closes a connection that another still needs."""
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def add_gradients(

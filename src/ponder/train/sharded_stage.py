@@ -5,6 +5,7 @@ On one machine the processes are started here. Under `torchrun`, which may span 
 
 from __future__ import annotations
 
+import faulthandler
 import socket
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from ponder.runs import RunFolder
 from ponder.runs.progress import ProgressLine
 from ponder.train.checkpoint import export_folder
 from ponder.train.config import ModelRecipe, Recipe
-from ponder.train.sharded import Processes
+from ponder.train.sharded import Processes, end_process, leave_group
 from ponder.train.stages import (
     beginning,
     check_tokenizer,
@@ -65,6 +66,7 @@ def run(
                 "give both the same number",
             )
         train(*arguments, say, line)
+        leave_group()
         return run_dir / "model"
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -92,13 +94,14 @@ def _process(
     resume: bool,
     from_step: int | None,
 ) -> None:
+    faulthandler.enable()  # a process ended by a signal says where it was
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=count)
     line = ProgressLine(sys.stderr) if is_shown and rank == 0 else None
     say = line.say if line is not None else _say if rank == 0 else _say_nothing
     train(recipe, run_dir, resume, from_step, say, line)
     if line is not None:
         line.end()
-    dist.destroy_process_group()
+    end_process()
 
 
 def _say(text: str) -> None:
