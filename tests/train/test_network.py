@@ -141,6 +141,20 @@ def test_schedule_warms_up_stays_and_decays():
     assert factors == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 13, 0.8, 0.6, 0.4, 0.2])
 
 
+def test_a_schedule_in_flop_falls_by_them_and_ends_with_the_step_that_reaches_them():
+    schedule = ScheduleConfig(warmup_steps=2, flops=100.0, decay_share=0.5)
+    progress, factors = Progress(), []
+    while not is_finished(schedule, progress):
+        if begins_decay(schedule, progress):
+            plan_decay(schedule, progress, step_s=1.0)
+        factors.append(factor_at(schedule, progress))
+        progress.step, progress.flops = progress.step + 1, progress.flops + 8
+    assert factors == pytest.approx([0.5, *[1.0] * 6, 0.88, 0.72, 0.56, 0.4, 0.24, 0.08])
+    assert (progress.decay_from, progress.decay_steps, progress.flops) == (7, 6, 104.0)
+    whole = ScheduleConfig(warmup_steps=2, flops=100.0, decay_share=0.0)
+    assert factor_at(whole, progress) == 1.0 and not begins_decay(whole, progress)
+
+
 def test_a_schedule_in_seconds_plans_its_decay():
     schedule = ScheduleConfig(stop_after_s=100, decay_share=0.2)
     progress = Progress(step=500, elapsed_s=79.0)

@@ -163,3 +163,21 @@ def test_flops_are_counted(stage, tmp_path):
     first, second = (each["flops"] for each in made.run.records())
     rows = made.run.records()[0]["tokens"]
     assert 6 * 247_104 * rows < first < 9 * 247_104 * rows and second > first
+
+
+def test_a_budget_of_flop_ends_a_run_also_one_that_was_killed(stage, tmp_path):
+    made = trainer(stage, tmp_path / "steps")
+    made.train()
+    spent = [each["flops"] for each in made.run.records() if "flops" in each]
+    schedule = replace(stage.schedule, steps=None, flops=spent[6] - 1.0)
+    runs = [trainer(replace(stage, schedule=schedule), tmp_path / "whole")]
+    runs[0].train()
+    with pytest.raises(Killed):
+        trainer(replace(stage, schedule=schedule), tmp_path / "cut", kill_at=6).train()
+    runs.append(trainer(replace(stage, schedule=schedule), tmp_path / "cut", resume=True))
+    runs[1].train()
+    for each in runs:
+        assert [r["flops"] for r in each.run.records() if "flops" in r] == spent[:7]
+    assert files(runs[0].run) == files(runs[1].run)
+    factors = [r["lr_factor"] for r in runs[0].run.records() if "lr_factor" in r]
+    assert factors[3] == 1.0 and 0 < factors[6] < factors[5] < 1

@@ -36,6 +36,7 @@ class ProgressLine:
         self._stream = stream
         self._steps = steps
         self._stop_after_s = stop_after_s
+        self._flops: float | None = None
         self._clock = clock
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT + 1)
         self._is_terminal = stream.isatty()
@@ -44,9 +45,11 @@ class ProgressLine:
         self._next_s = float("-inf")
         self._last = ""
 
-    def expect(self, steps: int | None, stop_after_s: float | None) -> None:
-        """When the schedule ends, for a line that was made before it was known."""
-        self._steps, self._stop_after_s = steps, stop_after_s
+    def expect(
+        self, steps: int | None, stop_after_s: float | None, flops: float | None = None
+    ) -> None:
+        """When the schedule ends, for a line that was made before it was known; of `flops` the steps are a guess."""
+        self._steps, self._stop_after_s, self._flops = steps, stop_after_s, flops
 
     def show(self, record: Mapping[str, Any]) -> None:
         """Take note of a step; a record with `event` is said at once, whole."""
@@ -57,6 +60,8 @@ class ProgressLine:
             rest = " ".join(f"{k} {v}" for k, v in record.items() if k not in ("step", "event"))
             self.say(f"step {step}: {record['event']} {rest}".rstrip())
             return
+        if self._flops is not None and (spent := number(record.get("flops"))):
+            self._steps = max(step, round(step * self._flops / spent))
         now = self._clock()
         self._recent.append((step, now))
         self._last = self._line(step, record)

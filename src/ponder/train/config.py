@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +38,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """Warm-up, stable, decay: linear up, 1, linear to 0. Give `steps` or `stop_after_s`."""
+    """Warm-up, stable, decay: linear up, 1, linear to 0. Give `steps`, `flops` or `stop_after_s`."""
 
     warmup_steps: int = 50
     steps: int | None = None
     """Optimizer steps in all."""
+    flops: float | None = None
+    """FLOP in all, as the metrics count them, rollouts included; the first step that reaches them is the last."""
     stop_after_s: float | None = None
     """Seconds of training in all, resumed ones counted together; the decay's steps are planned, and written into the
     checkpoint, when it begins."""
@@ -49,11 +52,14 @@ class ScheduleConfig:
     """Last part of the run in which the factor falls; the checkpoint before it is kept, to extend the run."""
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.stop_after_s is None):
+        ends = {"steps": self.steps, "flops": self.flops, "stop_after_s": self.stop_after_s}
+        if sum(value is not None for value in ends.values()) != 1:
             raise ConfigError(
-                f"steps is {self.steps} and stop_after_s is {self.stop_after_s}",
+                ", ".join(f"{name} is {value}" for name, value in ends.items()),
                 "give exactly one of them",
             )
+        if self.flops is not None and not 0 < self.flops < math.inf:
+            raise ConfigError(f"flops is {self.flops}", "allowed is a number above 0")
         if not 0 <= self.decay_share <= 1:
             raise ConfigError(f"decay_share is {self.decay_share}", "allowed is 0 to 1")
 
@@ -271,7 +277,7 @@ class RlRecipe:
     start_from: Path
     """The model folder to start from; its tokenizer and chat template are used."""
     schedule: ScheduleConfig
-    """In steps: a time limit would make the result depend on the clock."""
+    """In steps or FLOP: a time limit would make the result depend on the clock."""
     problems: Mapping[str, float]
     """Share of draws by kind, `family/band`, e.g. `"countdown/R" = 0.3`; shares need not sum to 1."""
     problem_count: int | None = None
@@ -302,10 +308,10 @@ class RlRecipe:
                 f"cluster.trainer_processes is {self.cluster.trainer_processes} in reinforcement learning",
                 "allowed is 1: rollouts go to workers, gradients are computed in one process",
             )
-        if self.schedule.steps is None:
+        if self.schedule.stop_after_s is not None:
             raise ConfigError(
                 f"stop_after_s is {self.schedule.stop_after_s} in reinforcement learning",
-                "give schedule.steps: a resumed run must not depend on the clock",
+                "give schedule.steps or schedule.flops: a resumed run must not depend on the clock",
             )
         for kind in self.problems:
             family, slash, band = kind.partition("/")

@@ -16,7 +16,7 @@ from ponder.model.shapes import named_shape
 from ponder.model.view import PackedView
 from ponder.tasks import generate
 from ponder.text import ChatTemplate
-from ponder.train.config import ModelRecipe, Recipe, RlRecipe
+from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
 from ponder.train.flops import forward_flops, num_parameters
 from ponder.train.network import Network, token_logprobs
 from ponder.train.rollout import Ask, RolloutConfig, Rollouts
@@ -47,24 +47,19 @@ def _supervised(stage: ModelRecipe) -> Iterator[str]:
     yield _size(config, stage.threads, stage.micro_tokens)
     yield f"tokens a step: {stage.batch_tokens:,}; FLOP a step: {flops:.2e}"
     step_s = stage.batch_tokens / (training_rate(config) * _cores(stage.threads))
-    if stage.schedule.steps is None:
-        assert stage.schedule.stop_after_s is not None, stage
-        count = stage.schedule.stop_after_s / step_s
-        yield f"about {step_s:.2f} s a step: {count:,.0f} steps in {_span(stage.schedule.stop_after_s)}"
-    else:
-        steps = stage.schedule.steps
-        yield f"about {step_s:.2f} s a step: {steps:,} steps in {_span(steps * step_s)}"
+    steps = _steps(stage.schedule, flops, step_s)
+    yield f"about {step_s:.2f} s a step: {steps:,} steps in {_span(steps * step_s)}"
+    yield f"FLOP in all: {stage.schedule.flops or steps * flops:.2e}"
 
 
 def _rl(stage: RlRecipe) -> Iterator[str]:
     config = read_model_config(stage.start_from)
-    sampling, steps = stage.sampling, stage.schedule.steps
-    assert steps is not None, stage
+    sampling = stage.sampling
     answers = sampling.prompts * sampling.samples
     measured = _rollout_rate(stage, config)
     sampled = answers * min(measured.mean_len, sampling.max_tokens)
     trained = sampled / (1 - stage.mix.share) + sampling.prompts * PROMPT_LEN
-    forward = forward_flops(config, sampling.max_tokens)
+    flops = forward_flops(config, PROMPT_LEN + round(measured.mean_len)) * (sampled + 3 * trained)
     yield _size(config, stage.threads, stage.micro_tokens)
     yield (
         f"answers a step: {answers:,}, of {measured.mean_len:.0f} tokens each (measured), "
@@ -73,15 +68,30 @@ def _rl(stage: RlRecipe) -> Iterator[str]:
     )
     yield (
         f"tokens a step: {sampled:,.0f} sampled, {trained:,.0f} trained on; "
-        f"FLOP a step: {forward * (sampled + 3 * trained):.2e}"
+        f"FLOP a step: {flops:.2e}"
     )
     train_s = trained / (training_rate(config) * _cores(stage.threads))
     rollout_s = sampled / measured.rate
+    steps = _steps(stage.schedule, flops, rollout_s + train_s)
     yield (
         f"about {rollout_s + train_s:.1f} s a step ({rollout_s:.1f} of them rollout), and "
         f"{rollout_s:.1f} more for every further round: {steps:,} steps in "
         f"{_span(steps * (rollout_s + train_s))} or more"
     )
+    yield (
+        f"FLOP in all: {stage.schedule.flops or steps * flops:.2e}, "
+        f"{'counted exactly' if stage.schedule.flops else 'about'}; the metrics' `flops` counts them"
+    )
+
+
+def _steps(schedule: ScheduleConfig, flops: float, step_s: float) -> int:
+    """Optimizer steps until the schedule's end, at so many FLOP and seconds a step."""
+    if schedule.steps is not None:
+        return schedule.steps
+    if schedule.flops is not None:
+        return math.ceil(schedule.flops / flops)
+    assert schedule.stop_after_s is not None, schedule
+    return round(schedule.stop_after_s / step_s)
 
 
 def _cores(threads: int) -> int:

@@ -190,7 +190,7 @@ def reporter(
     """What is told of every step: the line of progress, or `say` in words."""
     if line is None:
         return lambda record: say_record(record, say)
-    line.expect(schedule.steps, schedule.stop_after_s)
+    line.expect(schedule.steps, schedule.stop_after_s, schedule.flops)
     return line.show
 
 

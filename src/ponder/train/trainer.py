@@ -190,6 +190,8 @@ class Trainer:
 
 def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:
     """True when no step is left."""
+    if schedule.flops is not None:
+        return progress.flops >= schedule.flops
     if progress.decay_from is not None:
         return progress.step >= progress.decay_from + progress.decay_steps
     return schedule.steps is not None and progress.step >= schedule.steps
@@ -197,6 +199,8 @@ def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:
 
 def is_extended(schedule: ScheduleConfig, progress: Progress) -> bool:
     """True when the schedule leaves steps or seconds after this moment, whatever decay was planned before."""
+    if schedule.flops is not None:
+        return progress.flops < schedule.flops
     if schedule.steps is not None:
         return progress.step < schedule.steps
     assert schedule.stop_after_s is not None, schedule
@@ -207,6 +211,8 @@ def begins_decay(schedule: ScheduleConfig, progress: Progress) -> bool:
     """True at the step before which the factor starts to fall."""
     if progress.decay_from is not None or schedule.decay_share == 0:
         return False
+    if schedule.flops is not None:
+        return progress.flops >= schedule.flops * (1 - schedule.decay_share)
     if schedule.steps is not None:
         return progress.step >= schedule.steps - round(schedule.steps * schedule.decay_share)
     assert schedule.stop_after_s is not None, schedule
@@ -220,9 +226,15 @@ def pace_s(recent_s: Collection[float], progress: Progress) -> float:
 
 
 def plan_decay(schedule: ScheduleConfig, progress: Progress, step_s: float) -> None:
-    """Fixes the decay's steps: what the schedule leaves, or what fits the seconds left at `step_s` a step."""
+    """Fixes the decay's steps: what the schedule leaves, or what fits the seconds left at `step_s` a step.
+
+    Of a schedule in FLOP they are a guess, for people: its factor follows the FLOP themselves.
+    """
     progress.decay_from = progress.step
-    if schedule.steps is not None:
+    if schedule.flops is not None:
+        spent, steps = progress.flops, progress.step
+        progress.decay_steps = round((schedule.flops - spent) / spent * steps) if spent else 0
+    elif schedule.steps is not None:
         progress.decay_steps = schedule.steps - progress.step
     else:
         assert schedule.stop_after_s is not None, schedule
@@ -235,5 +247,8 @@ def factor_at(schedule: ScheduleConfig, progress: Progress) -> float:
     warm = min(1.0, (progress.step + 1) / max(1, schedule.warmup_steps))
     if progress.decay_from is None:
         return warm
+    if schedule.flops is not None:
+        left = 1 - progress.flops / schedule.flops
+        return min(warm, left / schedule.decay_share) if schedule.decay_share else warm
     left = progress.decay_from + progress.decay_steps - progress.step
     return min(warm, left / max(1, progress.decay_steps))

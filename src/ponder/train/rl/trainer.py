@@ -176,11 +176,8 @@ class RlTrainer:
             self._reject("weights that are not finite after the update")
             return None
         progress.step += 1
-        for group in seen:
-            lens = [len(answer.ids) for answer in group.answers]
-            sampled_len = sum(answer.length for answer in group.answers)
-            progress.tokens += sampled_len
-            self._spend(sampled_len + max(lens) - sampled_len // len(lens), sum(lens) // len(lens))
+        progress.tokens += sum(answer.length for group in seen for answer in group.answers)
+        self._spend_rollout(seen)
         trained = time.monotonic()
         progress.elapsed_s += trained - began
         if self.recipe.sample_steps and progress.step % self.recipe.sample_steps == 0:
@@ -218,6 +215,13 @@ class RlTrainer:
     def _spend(self, tokens: int, context: int) -> None:
         """Count the FLOP of so many tokens' forward."""
         self.progress.flops += tokens * forward_flops(self.network.config, context)
+
+    def _spend_rollout(self, groups: Sequence[Group]) -> None:
+        """Count the FLOP of sampling these groups: a prompt once, every further token of each answer."""
+        for group in groups:
+            for number, answer in enumerate(group.answers):
+                prompt = (*answer.sampled, True).index(True) if number else 0
+                self._spend(len(answer.ids) - prompt, len(answer.ids) + prompt)
 
     def _gradient(self, batch: Batch) -> tuple[Stats, tuple[torch.Tensor, ...]]:
         loss, stats = batch_loss(self.network, batch, self._term, self.reference)
@@ -352,7 +356,9 @@ class RlTrainer:
     def _find_edge(self) -> None:
         """Fills the pools before the first step."""
         for kind in self.pools.pools:
-            for group in self.probe(kind, range(self.recipe.pools.probe)):
+            groups = self.probe(kind, range(self.recipe.pools.probe))
+            self._spend_rollout(groups)
+            for group in groups:
                 self.pools.record(group)
             self.pools.pools[kind].cursor = self.recipe.pools.probe
         self._journal.clear()
@@ -366,6 +372,7 @@ class RlTrainer:
         self._load(weights)
         draws = self._new_pools().draw(0, 0, range(recipe.health.preflight_prompts))
         groups = self._sample(draws, "preflight " + self._key(weights), 0)
+        self._spend_rollout(groups)
         self._journal.clear()
         faults = find_faults(groups, self._algorithm, recipe.health)
         if not faults:
