@@ -96,6 +96,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * sum(comb(count, k) for k in range(least + 1)) / 2**count)
 
 
+def holm(ps: Sequence[float]) -> list[float]:
+    """Each p as if it were the only one asked: Holm's step-down correction for asking all of them."""
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted
+
+
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Two models on the same problems of one family."""

@@ -127,10 +127,12 @@ def evaluate(
     *,
     facts: Mapping[str, Any] | None = None,
     done: Callable[[Row], None] = lambda row: None,
+    window: int = WINDOW,
 ) -> Table:
     """The plan's held-out problems, each answer judged by its family's verifier.
 
-    Raises ConfigError for an unknown family. `done` is told each row as it is finished.
+    Raises ConfigError for an unknown family. `done` is told each row as it is finished. `window`: episodes
+    asked for at a time; it changes no answer.
     """
     plan = plan or Plan()
     names = plan.families or tuple(MIXTURE)
@@ -141,7 +143,7 @@ def evaluate(
     for name in names:
         for band in plan.bands:
             problems = held_out(name, band, plan.count)
-            judged = _judged(engine, open_session, plan, problems)
+            judged = _judged(engine, open_session, plan, problems, window)
             rows.append(_row(name, band, problems, judged, plan))
             done(rows[-1])
     return Table(tuple(rows), dict(facts or {}))
@@ -151,7 +153,11 @@ Judged = tuple[Episode, Verdict]
 
 
 def _judged(
-    engine: TokenEngine, open_session: OpenSession, plan: Plan, problems: Sequence[Problem]
+    engine: TokenEngine,
+    open_session: OpenSession,
+    plan: Plan,
+    problems: Sequence[Problem],
+    window: int,
 ) -> list[list[Judged]]:
     """For each problem its greedy answer and then its samples, with their verdicts."""
     width = 1 + plan.samples
@@ -170,7 +176,7 @@ def _judged(
                 session = open_session(asked, [tool.spec for tool in tools])
                 yield episode_steps(session, tools, plan.limits, sampling)
 
-    for place, episode in run_episodes(engine, begun(), WINDOW):
+    for place, episode in run_episodes(engine, begun(), window):
         problem = problems[place // width]
         lost = episode.finish in ("error", "abort")
         verdict = verify(problem, episode.answer)
