@@ -137,6 +137,13 @@ class Algorithm:
     """A group whose answers are all right, or all wrong, teaches nothing and is replaced by another."""
     component: Literal["rl", "ce"] = "rl"
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Options of a recipe that would change nothing."""
+        if self.component == "ce":
+            return ("clip_low", "clip_high", "dual_clip", "kl_weight", "importance_cap")
+        return ("dual_clip",) if self.ratio == "cispo" else ()
+
 
 ALGORITHMS: dict[str, Algorithm] = {
     "centred": Algorithm(centred, "token", "token", 0.2, 0.28, True),

@@ -147,7 +147,6 @@ def batch_loss(
         shares_M = torch.tensor(part.shares_M, dtype=logp_N.dtype)
         if name == "rl":
             losses_M = _policy(logp_N[at_M], weights_M, batch, part, at_M, term, stats)
-            _count_entropy(entropy_N[at_M], batch, part, stats)
         elif name == "ce":
             losses_M = -weights_M * logp_N[at_M]
             stats.ce += float((losses_M.detach() * shares_M).sum())
@@ -157,6 +156,8 @@ def batch_loss(
                 reference_N = forward(reference, batch)[0]
             losses_M = weights_M * kl(logp_N[at_M], reference_N[at_M], term.kl)
             stats.reference_kl += float((losses_M.detach() * shares_M).sum())
+        if name != "ref_kl":
+            _count_entropy(entropy_N[at_M], batch, part, stats)
         total = total + (losses_M * shares_M).sum()
     stats.loss = float(total.detach())
     return total, stats

@@ -20,13 +20,14 @@ class Journal:
         """Reads what is there."""
         self.path = path
         self._held: dict[tuple[str, int, int], Group] = {}
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        for line in text.split("\n")[:-1]:
+        held = path.read_bytes() if path.is_file() else b""
+        whole = held[: held.rfind(b"\n") + 1]
+        for line in whole.splitlines():
             record = json.loads(line)
             place = (record["key"], record["round"], record["slot"])
             self._held[place] = group_of(record["group"])
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+        if whole != held:
+            path.write_bytes(whole)
 
     def get(self, key: str, round_: int, slot: int) -> Group | None:
         """The group sampled for this place with these weights, if there is one."""

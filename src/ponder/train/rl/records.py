@@ -14,12 +14,14 @@ from ponder.train.rl.answers import Group
 
 @dataclass(slots=True)
 class Stats:
-    """What a step saw, added up over micro-batches in their order."""
+    """What a step saw, added up over micro-batches in their order, then over updates."""
 
+    updates: int = 0
+    """Optimizer steps."""
     loss: float = 0.0
     ce: float = 0.0
     tokens: int = 0
-    """Sampled tokens."""
+    """Sampled tokens that the policy term counts."""
     clipped: int = 0
     kl: float = 0.0
     """Sum of k3 between the weights in training and those that sampled."""
@@ -33,7 +35,7 @@ class Stats:
 
     def add(self, other: Stats) -> None:
         """Take in the next micro-batch."""
-        for name in ("loss", "ce", "tokens", "clipped", "kl", "reference_kl"):
+        for name in ("updates", "loss", "ce", "tokens", "clipped", "kl", "reference_kl"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.ratio_max = max(self.ratio_max, other.ratio_max)
         self.ratio_min = min(self.ratio_min, other.ratio_min)
@@ -43,26 +45,29 @@ class Stats:
             self.entropy[group] = (before[0] + total, before[1] + count)
 
     def metrics(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Means and extremes over the sampled tokens; entropy also by family. Empty when nothing was trained on."""
-        if not self.tokens:
+        """Means over updates, means and extremes over tokens of the policy term; entropy also by family.
+
+        What was not trained on is left out.
+        """
+        if not self.updates:
             return {}
+        made = {"loss": self.loss / self.updates, "ce": self.ce / self.updates}
+        if self.tokens:
+            made |= {
+                "kl": self.kl / self.tokens,
+                "reference_kl": self.reference_kl / self.updates,
+                "clipped": self.clipped / self.tokens,
+                "ratio_max": self.ratio_max,
+                "ratio_min": self.ratio_min,
+                "gap": self.gap,
+            }
         entropy: dict[str, list[tuple[float, int]]] = defaultdict(list)
         for number, pair in self.entropy.items():
             entropy[groups[number].family].append(pair)
-        everything = [pair for pairs in entropy.values() for pair in pairs]
-        made = {
-            "loss": self.loss,
-            "ce": self.ce,
-            "kl": self.kl / self.tokens,
-            "reference_kl": self.reference_kl,
-            "clipped": self.clipped / self.tokens,
-            "ratio_max": self.ratio_max,
-            "ratio_min": self.ratio_min,
-            "gap": self.gap,
-            "entropy": _per_token(everything),
-        }
-        named = {f"entropy_{name}": _per_token(pairs) for name, pairs in sorted(entropy.items())}
-        return {name: round(value, 9) for name, value in (made | named).items()}
+        if entropy:
+            made["entropy"] = _per_token([pair for pairs in entropy.values() for pair in pairs])
+        made |= {f"entropy_{name}": _per_token(pairs) for name, pairs in sorted(entropy.items())}
+        return {name: round(value, 9) for name, value in made.items()}
 
 
 def _per_token(pairs: Sequence[tuple[float, int]]) -> float:

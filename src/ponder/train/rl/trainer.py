@@ -203,7 +203,7 @@ class RlTrainer:
         for batch in batches:
             context = sum(batch.positions_T) * 2 // len(batch.positions_T)
             self._spend(3 * len(batch.inputs_T), context)
-        stats = Stats()
+        stats = Stats(updates=1)
         parts = self._threads.map(self._gradient, batches)
         for part in add_gradients(list(self._parameters.values()), parts):
             stats.add(part)
