@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,17 @@ from ponder.tasks import FAMILIES
 from ponder.train.cluster_config import ClusterConfig
 from ponder.train.documents import DocumentsConfig
 from ponder.train.rl.algorithms import algorithm_of
+
+MOST = sys.float_info.max
+
+
+def check_ranges(section: object, **ranges: tuple[float, float]) -> None:
+    """Every field that is given lies within its (least, most). Raises ConfigError."""
+    for name, (least, most) in ranges.items():
+        value = getattr(section, name)
+        if value is not None and not least <= value <= most:
+            allowed = f"{least:g} or more" if most == MOST else f"{least:g} to {most:g}"
+            raise ConfigError(f"{name} is {value}", f"allowed is {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +153,16 @@ class AlgorithmConfig:
     """Optimizer steps on one batch of answers, each on its own part of the groups."""
 
     def __post_init__(self) -> None:
-        algorithm_of(self.name)
-        if self.updates < 1 or self.kl_weight < 0:
-            raise ConfigError(
-                f"updates is {self.updates} and kl_weight {self.kl_weight}",
-                "allowed are updates ≥ 1 and kl_weight ≥ 0",
-            )
+        check_ranges(
+            self, clip_low=(0, 1), clip_high=(0, MOST), kl_weight=(0, MOST), importance_cap=(1, MOST),
+            updates=(1, MOST),
+        )  # fmt: skip
+        for option in algorithm_of(self.name).unused:
+            if getattr(self, option):
+                raise ConfigError(
+                    f"{option} is {getattr(self, option)} with {self.name}, which has no use for it",
+                    f"leave out algorithm.{option}, or take another algorithm",
+                )
         if self.dual_clip is not None and self.dual_clip <= 1:
             raise ConfigError(f"dual_clip is {self.dual_clip}", "allowed is more than 1, or none")
         if self.importance_cap is not None and self.updates > 1:
@@ -187,11 +203,10 @@ class SamplingConfig:
                     f"allowed is {wanted}: the loss compares the model's own distribution with the "
                     "sampler's, and any other value makes the ratio wrong at every token",
                 )
-        for name, least in (
-            ("prompts", 1), ("samples", 2), ("max_tokens", 2), ("rounds", 1), ("max_turns", 1),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}", f"allowed is {least} or more")
+        check_ranges(
+            self, prompts=(1, MOST), samples=(2, MOST), max_tokens=(2, MOST), length_steps=(0, MOST),
+            first_max_tokens=(2, self.max_tokens), rounds=(1, MOST), max_turns=(1, MOST),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +221,9 @@ class RewardConfig:
     """Taken from an answer's reward as its length nears the limit, all of it where it was cut."""
     overlong_tokens: int = 64
     """Over how many last tokens the penalty grows, in a straight line."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, call_cost=(0, 1), overlong_penalty=(0, MOST), overlong_tokens=(1, MOST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +243,12 @@ class PoolsConfig:
     """Steps after which problems once too hard are tried again."""
     least_share: float = 0.25
     """A kind whose problems are all too easy or too hard is drawn this much less, at the most."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, low=(0, self.high), high=(0, 1), fresh=(0, 1), probe=(0, MOST), size=(1, MOST),
+            refresh_steps=(1, MOST), least_share=(0, 1),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +273,9 @@ class HealthConfig:
     preflight_prompts: int = 16
     """Groups sampled before the first step."""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, preflight_prompts=(1, MOST))
+
 
 @dataclass(frozen=True, slots=True)
 class MixConfig:
@@ -261,6 +288,7 @@ class MixConfig:
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(self, weight=(0, MOST))
         if not 0 <= self.share < 1:
             raise ConfigError(f"mix.share is {self.share}", "allowed is 0 up to, not including, 1")
 
@@ -303,6 +331,10 @@ class RlRecipe:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, problem_count=(1, MOST), micro_tokens=(1, MOST), threads=(1, MOST), checkpoint_steps=(1, MOST),
+            sample_steps=(0, MOST), sample_groups=(1, MOST),
+        )  # fmt: skip
         if self.cluster.trainer_processes > 1:
             raise ConfigError(
                 f"cluster.trainer_processes is {self.cluster.trainer_processes} in reinforcement learning",
