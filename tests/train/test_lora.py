@@ -14,7 +14,8 @@ from ponder.core.errors import ConfigError, StorageError
 from ponder.model.model import Model
 from ponder.model.ops import make_ops
 from ponder.model.weights import prepare_weights
-from ponder.train.lora import Adapters, LoraConfig
+from ponder.train.config import LoraConfig
+from ponder.train.lora import Adapters
 from ponder.train.network import Network, token_logprobs
 
 CONFIG = toy_config()

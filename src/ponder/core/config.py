@@ -148,10 +148,11 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:
+    is_single = len(members) == 2 and type(None) in members
     classes = {
         name: each
         for each in members
-        if dataclasses.is_dataclass(each)
+        if dataclasses.is_dataclass(each) and not is_single
         for name in _type_names(each)
     }
     if classes and isinstance(value, Mapping):

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 
 from ponder.core.errors import StorageError
-from ponder.model.config import ModelConfig
+from ponder.model.config import ModelConfig, read_model_config
+from ponder.model.folder import FolderTensors
+from ponder.model.ops.scalar import float32_of
 from ponder.model.safetensors import SafetensorsFile, write_safetensors
 from ponder.model.save import save_folder
+from ponder.model.weights import tensor_shapes
 from ponder.train.network import Network
 from ponder.train.optimizer import WHOLE, Optimizer, Spread
 
@@ -58,9 +61,9 @@ def save_state(
     folder: Path, network: Network, optimizer: Optimizer, progress: Progress, spread: Spread = WHOLE
 ) -> None:
     """Writes weights, optimizer state and progress into an empty folder; every tensor whole, wherever its parts are."""
-    for name, tensors in ((WEIGHTS, network.state_dict()), (MOMENTS, optimizer.state)):
+    for name, tensors in ((WEIGHTS, network.trained()), (MOMENTS, optimizer.state)):
         save_tensors(folder / name, {each: spread.whole(t) for each, t in tensors.items()})
-    state = asdict(progress) | {"optimizer_steps": optimizer.steps}
+    state = asdict(progress) | {"optimizer_steps": optimizer.steps, **_frozen(network)}
     (folder / PROGRESS).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
@@ -71,7 +74,7 @@ def load_state(
     weights = load_tensors(folder / WEIGHTS)
     moments = load_tensors(folder / MOMENTS)
     for name, held, found in (
-        ("weights", network.state_dict(), weights),
+        ("weights", network.trained(), weights),
         ("optimizer", optimizer.state, moments),
     ):
         if {n: t.shape for n, t in held.items()} != {n: t.shape for n, t in found.items()}:
@@ -79,13 +82,33 @@ def load_state(
                 f"the {name} of checkpoint {str(folder)!r} are of another shape than the recipe's",
                 "resume with the recipe the run was started with",
             )
-    held = network.state_dict()
-    network.load_state_dict({name: spread.part(t, held[name]) for name, t in weights.items()})
-    for name, tensor in optimizer.state.items():
-        tensor.copy_(spread.part(moments[name], tensor))
     state = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    if state.pop("frozen", None) != _frozen(network).get("frozen"):
+        raise StorageError(
+            f"the adapters of checkpoint {str(folder)!r} stand on other weights, or have another alpha",
+            "resume with the start_from and lora.alpha the run was started with",
+        )
     optimizer.steps = state.pop("optimizer_steps")
+    with torch.no_grad():
+        for name, tensor in network.trained().items():
+            tensor.copy_(spread.part(weights[name], tensor))
+        for name, tensor in optimizer.state.items():
+            tensor.copy_(spread.part(moments[name], tensor))
     return Progress(**state)
+
+
+def _frozen(network: Network) -> dict[str, str]:
+    return {} if network.change is None else {"frozen": network.change.frozen}
+
+
+def start_weights(folder: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
+    """Config and fp32 weights of a model folder."""
+    config = read_model_config(folder)
+    tensors = FolderTensors(folder, config)
+    return config, {
+        name: torch.from_numpy(np.array(float32_of(tensors.tensor(name))))
+        for name in tensor_shapes(config)
+    }
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -76,6 +76,54 @@ class ScheduleConfig:
             raise ConfigError(f"decay_share is {self.decay_share}", "allowed is 0 to 1")
 
 
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Matrices of a block that may carry an adapter."""
+Direction = Literal["forward", "reverse"]
+"""`forward`: KL(teacher ‖ student), covers all it does; `reverse`: KL(student ‖ teacher), keeps to its best."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters are trained, and the weights stay: on which matrices, and how much they may change."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """The product is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = TARGETS
+    """Names of matrices, in every block."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"lora rank is {self.rank}", "allowed is a whole number from 1")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ConfigError(f"lora alpha is {self.alpha}", "allowed is a number above 0")
+        unknown = [name for name in self.targets if name not in TARGETS]
+        if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
+            raise ConfigError(
+                f"lora targets are {list(self.targets)}",
+                f"allowed are {', '.join(TARGETS)}, each once",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Distillation: a model whose next-token distribution is learned from, at the documents' tokens."""
+
+    model: Path
+    """Its folder. Its tokenizer must be the recipe's; its shape may be any."""
+    weight: float = 0.5
+    """Of the divergence from the teacher; the documents' own tokens have the rest of 1."""
+    direction: Direction = "forward"
+    top_k: int | None = None
+    """Compare the teacher's likeliest ids and all others as one; none: the whole vocabulary."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise ConfigError(f"teacher weight is {self.weight}", "allowed is more than 0, up to 1")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"teacher top_k is {self.top_k}", "allowed is 1 or more, or none")
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizerRecipe:
     """Train a tokenizer on documents and write its files."""
@@ -103,6 +151,10 @@ class ModelRecipe:
     """Pre-training: one of `model.shapes`, e.g. nano."""
     start_from: Path | None = None
     """Fine-tuning: the model folder to start from."""
+    lora: LoraConfig | None = None
+    """Fine-tuning: train adapters; none: train every weight."""
+    teacher: TeacherConfig | None = None
+    """Learn from this model too; none: from the documents alone."""
     documents: DocumentsConfig = field(default_factory=DocumentsConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch_tokens: int = 8192
@@ -132,6 +184,16 @@ class ModelRecipe:
             raise ConfigError(
                 f"{given!r} is {getattr(self, given)} and {wanted!r} is {getattr(self, wanted)}",
                 f"a {self.type} recipe gives {given!r} and not {wanted!r}",
+            )
+        if self.lora is not None and self.type == "pretrain":
+            raise ConfigError(
+                "lora in pretrain: adapters would stand on random weights that never learn",
+                'take type = "sft" with start_from, or leave out lora',
+            )
+        if self.lora is not None and self.cluster.trainer_processes > 1:
+            raise ConfigError(
+                f"lora with cluster.trainer_processes = {self.cluster.trainer_processes}",
+                "allowed is 1: adapters are merged with whole matrices in one process",
             )
 
 
@@ -308,6 +370,8 @@ class RlRecipe:
     """In steps or FLOP: a time limit would make the result depend on the clock."""
     problems: Mapping[str, float]
     """Share of draws by kind, `family/band`, e.g. `"countdown/R" = 0.3`; shares need not sum to 1."""
+    lora: LoraConfig | None = None
+    """Train adapters; none: train every weight."""
     problem_count: int | None = None
     """Draw from only this many problems of each kind; None: an endless stream."""
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)

@@ -6,9 +6,9 @@ training keep the same bits. Adapters are saved as PEFT saves them. Limit: no dr
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ponder.core.errors import ConfigError, StorageError
+from ponder.core.errors import StorageError
+from ponder.model.config import ModelConfig
 from ponder.model.safetensors import SafetensorsFile, write_safetensors
+from ponder.model.save import write_files
 from ponder.model.strict_json import read_object
+from ponder.model.weights import tensor_shapes
+from ponder.train.config import LoraConfig
 from ponder.train.network import Network
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Matrices of a block that may carry an adapter."""
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
 
-@dataclass(frozen=True, slots=True)
-class LoraConfig:
-    """Which matrices learn, and how much they may."""
+def carries(config: LoraConfig, name: str, shape: Sequence[int]) -> bool:
+    """True for a tensor of a model folder that gets an adapter."""
+    return len(shape) == 2 and name.split(".")[-2] in config.targets
 
-    rank: int = 16
-    alpha: float = 32.0
-    """The product is multiplied by alpha / rank."""
-    targets: tuple[str, ...] = TARGETS
-    """Names of matrices, in every block."""
 
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ConfigError(f"lora rank is {self.rank}", "allowed is a whole number from 1")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ConfigError(f"lora alpha is {self.alpha}", "allowed is a number above 0")
-        unknown = [name for name in self.targets if name not in TARGETS]
-        if unknown or not self.targets:
-            raise ConfigError(
-                f"lora targets are {list(self.targets)}", f"allowed are {', '.join(TARGETS)}"
-            )
+def num_trained(config: LoraConfig, model: ModelConfig) -> int:
+    """Parameters of the adapters of such a model."""
+    shapes = tensor_shapes(model).items()
+    return sum(config.rank * sum(shape) for name, shape in shapes if carries(config, name, shape))
 
 
 class Adapters:
@@ -54,15 +45,20 @@ class Adapters:
 
     parameters: dict[str, nn.Parameter]
     """What an optimizer is given in place of the network's."""
+    frozen: str
+    """Digest of the weights they stand on and of their scale."""
 
     def __init__(self, network: Network, config: LoraConfig, seed: int = 0) -> None:
         self.config = config
         self.parameters = {}
         generator = torch.Generator().manual_seed(seed)
+        digest = hashlib.blake2b(repr(self.scale).encode(), digest_size=16)
         self._pairs: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
         for name, base in network.named_parameters():
             base.requires_grad_(False)
-            if base.ndim != 2 or name.split(".")[-2] not in config.targets:
+            digest.update(name.encode())
+            digest.update(base.detach().numpy().tobytes())
+            if not carries(config, name, base.shape):
                 continue
             outputs, inputs = base.shape
             a = torch.randn(config.rank, inputs, generator=generator) * inputs**-0.5
@@ -70,6 +66,7 @@ class Adapters:
             self._pairs[name] = pair
             self.parameters[name.replace("weight", "lora_A.weight")] = pair[0]
             self.parameters[name.replace("weight", "lora_B.weight")] = pair[1]
+        self.frozen = digest.hexdigest()
         network.change = self
 
     @property
@@ -101,11 +98,14 @@ class Adapters:
             "fan_in_fan_out": False,
             "target_modules": list(self.config.targets),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / WEIGHTS).open("wb") as file:
-            write_safetensors(file, tensors)
         text = json.dumps(settings, indent=1) + "\n"
-        (folder / CONFIG).write_text(text, encoding="utf-8")
+        write_files(
+            folder,
+            {
+                WEIGHTS: lambda file: write_safetensors(file, tensors),
+                CONFIG: lambda file: file.write(text.encode()),
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Adapters of a folder that fits this config and network. Raises StorageError."""

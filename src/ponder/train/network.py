@@ -33,6 +33,11 @@ HELD_NUMBERS = 1 << 23
 class Change(Protocol):
     """What `lora` puts on a network: some of its matrices are used changed."""
 
+    parameters: dict[str, nn.Parameter]
+    """What is trained in place of the network's own."""
+    frozen: str
+    """What tells these weights and this change from others that the same parameters would fit."""
+
     def parts(self, name: str) -> tuple[Tensor, ...]:
         """The tensors that this one's change is made from; empty: it is used as it is."""
         ...
@@ -81,6 +86,10 @@ class Network(nn.Module):
         """The op set of the forward."""
         is_float = self._tensors[EMBEDDING].dtype == torch.float32
         return self._native if self._native is not None and is_float else self._plain
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What an optimizer moves and a checkpoint holds, by name: every weight, or the adapters' alone."""
+        return dict(self.named_parameters() if self.change is None else self.change.parameters)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor as the forward uses it, by its name in a model folder, no gradients: what the engine takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,25 @@ from torch import Tensor
 
 from ponder.core.types import Message, SamplingParams, TokenRequest
 from ponder.engine import Engine, EngineConfig
+from ponder.model.config import ModelConfig
 from ponder.model.model import Model
 from ponder.model.ops import make_ops
 from ponder.model.weights import prepare_weights
 from ponder.tasks import held_out, verify
 from ponder.text import ChatTemplate, Tokenizer
-from ponder.train.network import Network
 
 MAX_TOKENS = 400
 
 
 def sample(
-    network: Network,
-    folder: Path,
-    families: Sequence[str],
-    whole: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, families: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Greedy text and verdict for the first held-out problem of each family; `folder` holds the tokenizer."""
-    tensors = {name: whole(value).detach().numpy() for name, value in network.state_dict().items()}
     ops = make_ops(threads=1)
-    weights = prepare_weights(ops, network.config, tensors.__getitem__, "fp32")
+    prepared = prepare_weights(ops, config, lambda name: weights[name].numpy(), "fp32")
     tokenizer = Tokenizer.from_folder(folder)
     template = ChatTemplate.from_folder(folder, tokenizer)
-    engine = Engine(
-        Model(network.config, ops, weights, "fp32"), tokenizer, EngineConfig(cache_mib=64)
-    )
+    engine = Engine(Model(config, ops, prepared, "fp32"), tokenizer, EngineConfig(cache_mib=64))
     problems = {family: held_out(family, "S", 1)[0] for family in families}
     greedy = SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS, seed=0)
     for family, problem in problems.items():

@@ -17,21 +17,12 @@ from torch.multiprocessing.spawn import (
     start_processes,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from ponder.core.config import config_toml
 from ponder.core.errors import BackendError, ConfigError
 from ponder.runs import RunFolder
 from ponder.runs.progress import ProgressLine
-from ponder.train.checkpoint import export_folder
 from ponder.train.config import ModelRecipe, Recipe
 from ponder.train.sharded import Processes, end_process, leave_group
-from ponder.train.stages import (
-    beginning,
-    check_tokenizer,
-    keep_freed_memory,
-    record_config,
-    reporter,
-    say_step,
-)
+from ponder.train.stages import beginning, carry_out, open_folder, reporter, say_step
 from ponder.train.trainer import Trainer
 
 Say = Callable[[str], None]
@@ -48,16 +39,8 @@ def run(
     """As `stages.run`, with `stage.cluster.trainer_processes`."""
     stage = recipe.stage
     assert isinstance(stage, ModelRecipe), stage
-    if run_dir is None:
-        raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
-    check_tokenizer(stage.tokenizer, beginning(stage)[0])
-    if resume:
-        RunFolder.open(run_dir)
-    else:
-        RunFolder.create(run_dir, config_toml(recipe))
+    beginning(stage)
     count = stage.cluster.trainer_processes
-    arguments = (recipe, run_dir, resume, from_step)
-    is_shown = line is not None
     if dist.is_torchelastic_launched():
         dist.init_process_group("gloo")
         if dist.get_world_size() != count:
@@ -65,22 +48,25 @@ def run(
                 f"torchrun started {dist.get_world_size()} processes and trainer_processes is {count}",
                 "give both the same number",
             )
-        train(*arguments, say, line)
+        if dist.get_rank() == 0:
+            open_folder(recipe, run_dir, resume)
+        dist.barrier()
+        assert run_dir is not None, "the first process has refused it"
+        output = train(recipe, run_dir, resume, from_step, say, line)
         leave_group()
-        return run_dir / "model"
+        return output
+    run_dir = open_folder(recipe, run_dir, resume).path
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"tcp://localhost:{free.getsockname()[1]}"
+    arguments = (count, address, line is not None, recipe, run_dir, resume, from_step)
     try:
-        start_processes(
-            _process, (count, address, is_shown, *arguments), nprocs=count, start_method="spawn"
-        )
+        start_processes(_process, arguments, nprocs=count, start_method="spawn")
     except ProcessException as error:
         raise BackendError(
             f"trainer process {error.error_index} of {count} ended\n{error.msg.strip()}\n"
             "the last checkpoint is whole; go on with --resume"
         ) from error
-    say(f"model: {run_dir / 'model'}")
     return run_dir / "model"
 
 
@@ -119,24 +105,13 @@ def train(
     from_step: int | None,
     say: Say,
     line: ProgressLine | None = None,
-) -> None:
+) -> Path:
     """This process's part of the run; the first process writes the files."""
     stage = recipe.stage
     assert isinstance(stage, ModelRecipe), stage
-    keep_freed_memory()
-    config, start = beginning(stage)
+    start = beginning(stage)
     place = Processes()
-    is_first = place.rank == 0
-    folder = RunFolder(run_dir, is_writer=is_first)
-
+    folder = RunFolder(run_dir, is_writer=place.rank == 0)
     report = reporter(stage.schedule, say, line, say_step)
-    trainer = Trainer(stage, config, folder, start, report, place)
-    if resume:
-        trainer.resume(from_step)
-        if is_first:
-            record_config(folder, recipe, config_toml(recipe), trainer.progress.step)
-        say(f"resumed at step {trainer.progress.step}")
-    trainer.train()
-    weights = {name: place.whole(t) for name, t in trainer.network.state_dict().items()}
-    if is_first:
-        export_folder(run_dir / "model", config, weights, stage.tokenizer)
+    trainer = Trainer(stage, start.config, folder, start.weights, report, place)
+    return carry_out(trainer, start, recipe, resume, from_step, say)

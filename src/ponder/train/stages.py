@@ -5,25 +5,25 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 
 from ponder.core.config import config_toml, config_values, read_config
 from ponder.core.errors import ConfigError
-from ponder.model.config import ModelConfig, read_model_config
-from ponder.model.folder import FolderTensors
-from ponder.model.ops.scalar import float32_of
+from ponder.model.config import ModelConfig
 from ponder.model.shapes import named_shape
-from ponder.model.weights import tensor_shapes
 from ponder.runs import RunFolder
 from ponder.runs.folder import write_atomically
 from ponder.runs.progress import ProgressLine
 from ponder.text import Tokenizer
-from ponder.train.checkpoint import TOKENIZER_FILES, WEIGHTS, Progress, export_folder, load_tensors
+from ponder.train.checkpoint import TOKENIZER_FILES, Progress, export_folder, start_weights
 from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.distill import check_teacher
+from ponder.train.lora import Adapters
+from ponder.train.network import Network
 from ponder.train.trainer import Report, Trainer
 
 Say = Callable[[str], None]
@@ -40,64 +40,94 @@ def run(
     """Trains a model; the folder of the finished one, inside the run folder."""
     stage = recipe.stage
     assert isinstance(stage, ModelRecipe), stage
+    start = beginning(stage)
+    folder = open_folder(recipe, run_dir, resume)
+    report = reporter(stage.schedule, say, line, say_step)
+    trainer = Trainer(stage, start.config, folder, start.weights, report)
+    return carry_out(trainer, start, recipe, resume, from_step, say)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a run begins with."""
+
+    config: ModelConfig
+    weights: Mapping[str, torch.Tensor] | None
+    """None: random ones."""
+    tokenizer: Path
+
+
+def beginning(stage: ModelRecipe | RlRecipe) -> Start:
+    """Reads what a run begins with. Refuses what does not fit, before anything is written."""
+    if stage.start_from is not None:
+        config, weights = start_weights(stage.start_from)
+    else:
+        assert isinstance(stage, ModelRecipe) and stage.shape is not None, stage
+        config, weights = named_shape(stage.shape), None
+    tokenizer = stage.tokenizer if isinstance(stage, ModelRecipe) else stage.start_from
+    check_tokenizer(tokenizer, config)
+    if isinstance(stage, ModelRecipe) and stage.teacher is not None:
+        check_teacher(stage.teacher, config, tokenizer, stage.documents.max_len)
+    return Start(config, weights, tokenizer)
+
+
+def open_folder(recipe: Recipe, run_dir: Path | None, resume: bool) -> RunFolder:
+    """The folder of a new run, or of one to go on with."""
     if run_dir is None:
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
-    keep_freed_memory()
-    config, start = beginning(stage)
-    check_tokenizer(stage.tokenizer, config)
-
-    report = reporter(stage.schedule, say, line, say_step)
-
-    def begin(folder: RunFolder) -> Trainer:
-        return Trainer(stage, config, folder, start, report)
-
-    trainer = open_run(recipe, run_dir, resume, from_step, say, begin)
-    trainer.train()
-    output = trainer.run.path / "model"
-    export_folder(output, config, trainer.network.state_dict(), stage.tokenizer)
-    say(f"model: {output}")
-    return output
+    return RunFolder.open(run_dir) if resume else RunFolder.create(run_dir, config_toml(recipe))
 
 
-class Resumable(Protocol):
-    """What `open_run` needs of a trainer."""
+class Trains(Protocol):
+    """A trainer of any stage."""
 
     @property
     def run(self) -> RunFolder: ...
     @property
+    def network(self) -> Network: ...
+    @property
     def progress(self) -> Progress: ...
     def resume(self, from_step: int | None = None) -> None: ...
+    def train(self) -> None: ...
+    def weights(self) -> dict[str, torch.Tensor]: ...
 
 
-R = TypeVar("R", bound=Resumable)
-
-
-def open_run(
+def carry_out(
+    trainer: Trains,
+    start: Start,
     recipe: Recipe,
-    run_dir: Path,
     resume: bool,
     from_step: int | None,
     say: Say,
-    begin: Callable[[RunFolder], R],
-) -> R:
-    """The trainer of a new run, or of one that goes on from a checkpoint.
+) -> Path:
+    """A run from where its folder stands to its end; the folder of the finished model.
 
     A run killed before its first checkpoint begins anew. Settings changed on resuming are recorded: `configs/` holds
-    every config that was in force, by the step it began at, and metrics.jsonl says which keys changed.
+    every config that was in force, by the step it began at, and metrics.jsonl says which keys changed. Every process
+    of a run must call this; the first one writes.
     """
-    text = config_toml(recipe)
-    if not resume:
-        return begin(RunFolder.create(run_dir, text))
-    folder = RunFolder.open(run_dir)
-    trainer = begin(folder)
-    if folder.checkpoints() or from_step is not None:
-        trainer.resume(from_step)
-    else:
-        folder.rewind(-1)
-    step = trainer.progress.step
-    record_config(folder, recipe, text, step)
-    say(f"resumed at step {step}")
-    return trainer
+    keep_freed_memory()
+    folder = trainer.run
+    if resume:
+        if folder.checkpoints() or from_step is not None:
+            trainer.resume(from_step)
+        else:
+            folder.rewind(-1)
+        if folder.is_writer:
+            record_config(folder, recipe, config_toml(recipe), trainer.progress.step)
+        say(f"resumed at step {trainer.progress.step}")
+    trainer.train()
+    weights, output = trainer.weights(), folder.path / "model"
+    if folder.is_writer:
+        export_folder(output, start.config, weights, start.tokenizer)
+        say(f"model: {output}")
+    adapters = trainer.network.change
+    if isinstance(adapters, Adapters):
+        stage = recipe.stage
+        assert isinstance(stage, ModelRecipe | RlRecipe), stage
+        adapters.save(folder.path / "adapter", str(stage.start_from))
+        say(f"adapter: {folder.path / 'adapter'}")
+    return output
 
 
 def record_config(folder: RunFolder, recipe: Recipe, text: str, step: int) -> None:
@@ -132,37 +162,6 @@ def _flat(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def export(run_dir: str | Path, output: str | Path) -> None:
-    """The newest checkpoint of a run, also one still going on, as a model folder."""
-    folder = RunFolder.open(run_dir)
-    stage = read_config(Recipe, [folder.path / "config.toml"]).stage
-    if isinstance(stage, RlRecipe):
-        config, tokenizer = read_model_config(stage.start_from), stage.start_from
-    else:
-        assert isinstance(stage, ModelRecipe), stage
-        config, tokenizer = beginning(stage)[0], stage.tokenizer
-    weights = load_tensors(folder.checkpoint() / WEIGHTS)
-    export_folder(Path(output), config, weights, tokenizer)
-
-
-def beginning(stage: ModelRecipe) -> tuple[ModelConfig, Mapping[str, torch.Tensor] | None]:
-    """The shape to train, and the weights of a fine-tuning's start."""
-    if stage.start_from is None:
-        assert stage.shape is not None, stage
-        return named_shape(stage.shape), None
-    return start_weights(stage.start_from)
-
-
-def start_weights(folder: Path) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
-    """Config and fp32 weights of a model folder."""
-    config = read_model_config(folder)
-    tensors = FolderTensors(folder, config)
-    return config, {
-        name: torch.from_numpy(np.array(float32_of(tensors.tensor(name))))
-        for name in tensor_shapes(config)
-    }
 
 
 def check_tokenizer(folder: Path, config: ModelConfig) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ponder.core.errors import BackendError
 from ponder.model.config import ModelConfig
@@ -22,8 +21,10 @@ from ponder.runs import RunFolder
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.config import ModelRecipe, ScheduleConfig
+from ponder.train.distill import FromDocuments, FromTeacher, TokenLosses
 from ponder.train.documents import DocumentStream, Packed, pack_step
 from ponder.train.flops import forward_flops
+from ponder.train.lora import Adapters
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.samples import sample
@@ -54,7 +55,13 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict(dict(start))
         self._place = place or OneProcess(recipe.threads)
-        self._parameters = self._place.settle(self.network)
+        self._place.settle(self.network)
+        if recipe.lora is not None:
+            Adapters(self.network, recipe.lora, recipe.seed)
+        self._parameters = self.network.trained()
+        self._token_losses: TokenLosses = (
+            FromDocuments() if recipe.teacher is None else FromTeacher(recipe.teacher, config)
+        )
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._place.map, self._place)
         self.stream = DocumentStream(
             recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed
@@ -62,6 +69,10 @@ class Trainer:
         self.progress = Progress()
         self._recent_s: deque[float] = deque(maxlen=100)
         self._report = report
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of this moment as they are used: whole, adapters merged. Every process must ask."""
+        return {name: self._place.whole(t) for name, t in self.network.tensors().items()}
 
     def resume(self, from_step: int | None = None) -> None:
         """Go back to the run's newest complete checkpoint, or to that of `from_step`.
@@ -111,7 +122,8 @@ class Trainer:
 
     def _sample(self) -> None:
         families = list(self.recipe.documents.mixture)
-        samples = sample(self.network, self.recipe.tokenizer, families, self._place.whole)
+        config = self.network.config
+        samples = sample(config, self.weights(), self.recipe.tokenizer, families)
         for record in samples:
             self.run.add_sample({"step": self.progress.step, **record})
 
@@ -141,7 +153,8 @@ class Trainer:
             self.stream, progress.cursor, recipe.batch_tokens, recipe.micro_tokens
         )
         total_weight = sum(sum(batch.weights_T) for batch in batches)
-        loss = self._add_gradients(batches, total_weight)
+        facts = self._add_gradients(batches, total_weight)
+        loss = facts["loss"]
         if not math.isfinite(loss):
             raise BackendError(
                 f"the loss at step {progress.step} is {loss}\n"
@@ -154,9 +167,10 @@ class Trainer:
         lens = [b - a for batch in batches for a, b in pairwise(batch.starts_S1)]
         context = sum(length * length for length in lens) // rows
         progress.flops += 3 * rows * forward_flops(self.network.config, context)
+        progress.flops += rows * self._token_losses.flops(context)
         return {
             "step": progress.step,
-            "loss": round(loss, 5),
+            **{name: round(value, 5) for name, value in facts.items()},
             "grad_norm": round(norm, 4),
             "lr_factor": round(factor, 5),
             "tokens": progress.tokens,
@@ -165,27 +179,27 @@ class Trainer:
             "elapsed_s": round(progress.elapsed_s, 1),
         }
 
-    def _add_gradients(self, batches: list[Packed], total_weight: float) -> float:
-        """Sets every parameter's gradient of the weighted mean loss; returns that loss."""
+    def _add_gradients(self, batches: list[Packed], total_weight: float) -> dict[str, float]:
+        """Sets every parameter's gradient of the weighted mean loss; returns that loss and its parts."""
         share = partial(self._loss, total_weight=total_weight)
-        return sum(self._place.gradients(self._parameters, share, batches))
+        parts = self._place.gradients(self._parameters, share, batches)
+        return {name: sum(part[name] for part in parts) for name in parts[0]}
 
-    def _loss(self, batch: Packed, total_weight: float) -> tuple[float, torch.Tensor]:
-        """This micro-batch's share of the loss, as a number and with its graph."""
+    def _loss(self, batch: Packed, total_weight: float) -> tuple[dict[str, float], torch.Tensor]:
+        """This micro-batch's share of the loss and of its parts, as numbers, and with its graph."""
         weights_T = torch.tensor(batch.weights_T)
         rows_N = weights_T.nonzero()[:, 0]
         starts = np.asarray(batch.starts_S1, np.int32)
-        logits_NV = self.network(
+        inputs = (
             torch.tensor(batch.inputs_T),
             torch.tensor(batch.positions_T),
             PackedView(torch.from_numpy(starts)),
             rows_N,
         )
-        losses_N = functional.cross_entropy(
-            logits_NV, torch.tensor(batch.targets_T)[rows_N], reduction="none"
-        )
-        loss = (losses_N * weights_T[rows_N]).sum() / total_weight
-        return float(loss.detach()), loss
+        targets_N = torch.tensor(batch.targets_T)[rows_N]
+        losses = self._token_losses(self.network(*inputs), targets_N, inputs)
+        parts = {n: (each * weights_T[rows_N]).sum() / total_weight for n, each in losses.items()}
+        return {name: float(part.detach()) for name, part in parts.items()}, parts["loss"]
 
 
 def is_finished(schedule: ScheduleConfig, progress: Progress) -> bool:

@@ -32,6 +32,7 @@ from ponder.train.cluster import RayRollouts
 from ponder.train.config import RlRecipe
 from ponder.train.documents import DocumentStream
 from ponder.train.flops import forward_flops
+from ponder.train.lora import Adapters
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
 from ponder.train.rl.algorithms import Row, Stream, advantages, algorithm_of, is_flat, streams
@@ -76,7 +77,9 @@ class RlTrainer:
         self.run = run
         self.network = _network(config, start)
         self.reference = _network(config, start) if recipe.algorithm.kl_weight else None
-        self._parameters = dict(self.network.named_parameters())
+        if recipe.lora is not None:
+            Adapters(self.network, recipe.lora, recipe.seed)
+        self._parameters = self.network.trained()
         self._threads = ThreadPoolExecutor(recipe.threads, initializer=settle_thread)
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._threads.map)
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
@@ -274,7 +277,7 @@ class RlTrainer:
         recipe = self.recipe
         kept: list[Group] = []
         seen: list[Group] = []
-        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        weights = {name: value.numpy() for name, value in self.weights().items()}
         key = self._key(weights)
         self._load(weights)
         for round_ in range(recipe.sampling.rounds):
@@ -291,6 +294,10 @@ class RlTrainer:
 
     def _salted_step(self) -> int:
         return self.progress.step + self._rejected * 1_000_000
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of this moment as they are used, adapters merged."""
+        return self.network.tensors()
 
     def _load(self, weights: Mapping[str, Any]) -> None:
         """The next weights version into the engine."""
@@ -347,7 +354,7 @@ class RlTrainer:
 
     def probe(self, kind: str, indices: Sequence[int]) -> list[Group]:
         """Groups of these problems by the weights of this moment; nothing is learned and no pool is moved."""
-        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        weights = {name: value.numpy() for name, value in self.weights().items()}
         self._load(weights)
         return self._sample(
             [Draw(kind, index) for index in indices], f"probe {kind} {self._key(weights)}", 0
@@ -368,7 +375,7 @@ class RlTrainer:
         recipe = self.recipe
         if recipe.preflight == "skip":
             return
-        weights = {name: value.detach().numpy() for name, value in self._parameters.items()}
+        weights = {name: value.numpy() for name, value in self.weights().items()}
         self._load(weights)
         draws = self._new_pools().draw(0, 0, range(recipe.health.preflight_prompts))
         groups = self._sample(draws, "preflight " + self._key(weights), 0)
