@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ponder.core.config import config_toml, read_config
-from ponder.core.errors import ConfigError, UserError
+from ponder.core.errors import ConfigError, ModelFolderError
 from ponder.runs import RunFolder
 from ponder.runs.progress import ProgressLine
 from ponder.train.config import ModelRecipe, Recipe
@@ -66,9 +66,13 @@ def main(
 def _say_estimate(recipe: Recipe, say: Say) -> None:
     try:
         estimate = cast("Callable[[Recipe], Iterator[str]]", _resolve("estimate"))
+    except ConfigError as error:
+        say(f"# no estimate: {error.problem}")
+        return
+    try:
         for line in estimate(recipe):
             say(f"# {line}")
-    except UserError as error:  # the recipe may wait for a folder that an earlier stage makes
+    except ModelFolderError as error:  # the recipe may wait for what an earlier stage makes
         say(f"# no estimate: {error.problem}")
 
 

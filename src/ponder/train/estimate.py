@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +14,16 @@ from ponder.model.config import ModelConfig, read_model_config
 from ponder.model.ops import available_threads, make_ops, native_available
 from ponder.model.shapes import named_shape
 from ponder.model.view import PackedView
+from ponder.model.weights import tensor_shapes
 from ponder.tasks import generate
 from ponder.text import ChatTemplate
-from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.checkpoint import start_weights
+from ponder.train.config import LoraConfig, ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.distill import check_teacher, teach
 from ponder.train.flops import forward_flops, num_parameters
-from ponder.train.network import Network, token_logprobs
+from ponder.train.lora import Adapters, carries, num_trained
+from ponder.train.network import Kernels, Network, token_logprobs
 from ponder.train.rollout import Ask, RolloutConfig, Rollouts
-from ponder.train.stages import start_weights
 
 PROMPT_LEN = 64
 """Tokens of a prompt, about."""
@@ -43,10 +46,15 @@ def _supervised(stage: ModelRecipe) -> Iterator[str]:
         config = named_shape(stage.shape)
     else:
         config = read_model_config(stage.start_from)
-    flops = 3 * forward_flops(config, stage.documents.max_len // 2) * stage.batch_tokens
-    yield _size(config, stage.threads, stage.micro_tokens)
+    teacher, max_len = stage.teacher, stage.documents.max_len
+    beside = [check_teacher(teacher, config, stage.tokenizer, max_len)] if teacher else []
+    token_flops = 3 * forward_flops(config, max_len // 2)
+    token_flops += sum(forward_flops(each, max_len // 2) for each in beside)
+    flops = token_flops * stage.batch_tokens
+    yield from _size(config, stage, beside)
     yield f"tokens a step: {stage.batch_tokens:,}; FLOP a step: {flops:.2e}"
-    step_s = stage.batch_tokens / (training_rate(config) * _cores(stage.threads))
+    rate = training_rate(config, stage.lora, beside)
+    step_s = stage.batch_tokens / (rate * _cores(stage.threads))
     steps = _steps(stage.schedule, flops, step_s)
     yield f"about {step_s:.2f} s a step: {steps:,} steps in {_span(steps * step_s)}"
     yield f"FLOP in all: {stage.schedule.flops or steps * flops:.2e}"
@@ -60,7 +68,8 @@ def _rl(stage: RlRecipe) -> Iterator[str]:
     sampled = answers * min(measured.mean_len, sampling.max_tokens)
     trained = sampled / (1 - stage.mix.share) + sampling.prompts * PROMPT_LEN
     flops = forward_flops(config, PROMPT_LEN + round(measured.mean_len)) * (sampled + 3 * trained)
-    yield _size(config, stage.threads, stage.micro_tokens)
+    beside = [config] if stage.algorithm.kl_weight else []
+    yield from _size(config, stage, beside)
     yield (
         f"answers a step: {answers:,}, of {measured.mean_len:.0f} tokens each (measured), "
         f"{sampling.max_tokens} at most; groups that are dropped are drawn anew, up to "
@@ -70,7 +79,8 @@ def _rl(stage: RlRecipe) -> Iterator[str]:
         f"tokens a step: {sampled:,.0f} sampled, {trained:,.0f} trained on; "
         f"FLOP a step: {flops:.2e}"
     )
-    train_s = trained / (training_rate(config) * _cores(stage.threads))
+    rate = training_rate(config, stage.lora, beside)
+    train_s = trained / (rate * _cores(stage.threads))
     rollout_s = sampled / measured.rate
     steps = _steps(stage.schedule, flops, rollout_s + train_s)
     yield (
@@ -98,28 +108,53 @@ def _cores(threads: int) -> int:
     return min(threads, available_threads())
 
 
-def _size(config: ModelConfig, threads: int, micro_tokens: int) -> str:
-    """Weights, two moments, the sum of gradients and one more a thread; activations of the micro-batches in work."""
-    parameters = num_parameters(config)
+def _size(
+    config: ModelConfig, stage: ModelRecipe | RlRecipe, beside: Sequence[ModelConfig]
+) -> Iterator[str]:
+    """Weights; of what is trained two moments, the sum of gradients and one more a thread; of matrices with adapters
+    the sum and, a thread, that and its gradient; activations of the micro-batches in work; models kept beside.
+    """
+    parameters, threads, lora = num_parameters(config), stage.threads, stage.lora
+    trained, merged, how = parameters, 0, "all trained"
+    if lora is not None:
+        trained = num_trained(lora, config)
+        shapes = tensor_shapes(config).items()
+        merged = sum(math.prod(shape) for name, shape in shapes if carries(lora, name, shape))
+        how = f"{trained:,} more are trained, in adapters of rank {lora.rank} ({trained / parameters:.1%})"
     layer = 14 * config.hidden_size + 3 * config.intermediate_size
-    activations = micro_tokens * (config.num_layers * layer + 3 * config.vocab_size)
-    total = 4 * (parameters * (4 + threads) + threads * activations)
-    return (
-        f"parameters: {parameters:,}; memory: about {total / 2**20:,.0f} MiB and what Python takes"
-    )
+    activations = config.num_layers * layer + 3 * config.vocab_size
+    activations += sum(3 * each.vocab_size for each in beside)
+    total = parameters + trained * (3 + threads) + merged * (1 + 2 * threads)
+    total += threads * stage.micro_tokens * activations + sum(map(num_parameters, beside))
+    yield f"parameters: {parameters:,}, {how}"
+    for each in beside:
+        kind = "teacher" if isinstance(stage, ModelRecipe) else "reference of KL"
+        yield f"{kind}: {num_parameters(each):,} parameters, not trained"
+    yield f"memory: about {4 * total / 2**20:,.0f} MiB and what Python takes"
 
 
-def training_rate(config: ModelConfig) -> float:
-    """Tokens a second that one thread trains on, measured on one small micro-batch."""
-    network = Network(config, kernels="native" if native_available()[0] else "torch")
+def training_rate(
+    config: ModelConfig, lora: LoraConfig | None = None, beside: Sequence[ModelConfig] = ()
+) -> float:
+    """Tokens a second that one thread trains on, measured on one small micro-batch.
+
+    `beside`: models that score the same tokens without learning.
+    """
+    kernels: Kernels = "native" if native_available()[0] else "torch"
+    network = Network(config, kernels=kernels)
+    others = [Network(each, kernels=kernels).requires_grad_(False) for each in beside]
+    if lora is not None:
+        Adapters(network, lora)
     count = min(_MEASURED, config.max_positions)
-    ids = torch.randint(config.vocab_size, (count,))
+    ids, rows = torch.randint(config.vocab_size, (count,)), torch.arange(count)
     view = PackedView(torch.tensor([0, count], dtype=torch.int32))
     best = math.inf
     for _ in range(3):
         began = time.monotonic()
-        logp, _ = token_logprobs(network, ids, torch.arange(count), view, torch.arange(count), ids)
-        torch.autograd.grad(-logp.mean(), tuple(network.parameters()))
+        for other in others:
+            teach(other, (ids.remainder(other.config.vocab_size), rows, view, rows))
+        logp, _ = token_logprobs(network, ids, rows, view, rows, ids)
+        torch.autograd.grad(-logp.mean(), tuple(network.trained().values()))
         best = min(best, time.monotonic() - began)
     return count / best
 
