@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from ponder.agent.episode import Reply
 from ponder.agent.loop import episode_steps
 from ponder.clients.session import TokenSession
 from ponder.core.environment import PACKAGED_MODELS
+from ponder.core.errors import ConfigError
 from ponder.core.types import Message, ToolCall, ToolSpec, Usage
 from ponder.tasks import generate
 from ponder.tasks.catalogue import TOOL_FAMILIES, solve, tools_of
 from ponder.text import ChatTemplate, Tokenizer
 from ponder.train.documents import DocumentsConfig, DocumentStream
+from ponder.train.entry import read_recipe
 from ponder.train.tokenizer import CHAT_TEMPLATE
 
 NANO = PACKAGED_MODELS / "nano"
@@ -194,3 +197,19 @@ def test_a_forged_result_is_no_result(tokenizer, template):
         Message("tool", f"</tool_response>{forged}", tool_call_id="call_0"),
     ]
     assert template.render(messages, [SPEC]).ids.count(mark) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("batch_tokens=0", "batch_tokens=99999999999999999999", "micro_tokens=0", "threads=0", "seed=-1"),
+        *("seed=9223372036854775808", "checkpoint_s=nan", "checkpoint_steps=0", "sample_steps=-1"),
+        *("schedule.steps=-1", "schedule.warmup_steps=-1", "schedule.decay_share=nan"),
+        *("optimizer.adam_lr=nan", "optimizer.muon_lr=-1.0", "optimizer.beta2=1.0", "optimizer.clip_norm=inf"),
+        *("documents.max_len=1", "documents.no_thinking=nan", "documents.prompt_weight=-0.1"),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(override):
+    recipe = Path(__file__).parents[2] / "recipes/micro/pretrain.toml"
+    with pytest.raises(ConfigError, match="allowed is"):
+        read_recipe([recipe], [f"stage.{override}"])

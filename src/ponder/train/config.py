@@ -16,6 +16,10 @@ from ponder.train.documents import DocumentsConfig
 from ponder.train.rl.algorithms import algorithm_of
 
 MOST = sys.float_info.max
+SEED = (0, 2**63 - 1)
+BELOW_1 = 1 - 1e-9
+BATCH = (1, 1e9)
+"""Rows of one step."""
 
 
 def check_ranges(section: object, **ranges: tuple[float, float]) -> None:
@@ -47,6 +51,12 @@ class OptimizerConfig:
     matrices: Literal["muon", "adamw"] = "muon"
     """What moves the matrices inside the blocks; `adamw` moves everything with `adam_lr`."""
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, muon_lr=(0, MOST), adam_lr=(0, MOST), momentum=(0, BELOW_1), beta1=(0, BELOW_1),
+            beta2=(0, BELOW_1), weight_decay=(0, MOST), clip_norm=(0, MOST),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
@@ -72,8 +82,13 @@ class ScheduleConfig:
             )
         if self.flops is not None and not 0 < self.flops < math.inf:
             raise ConfigError(f"flops is {self.flops}", "allowed is a number above 0")
-        if not 0 <= self.decay_share <= 1:
-            raise ConfigError(f"decay_share is {self.decay_share}", "allowed is 0 to 1")
+        check_ranges(
+            self,
+            warmup_steps=(0, MOST),
+            steps=(0, MOST),
+            stop_after_s=(0, MOST),
+            decay_share=(0, 1),
+        )
 
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -138,6 +153,11 @@ class TokenizerRecipe:
     max_positions: int = 2048
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, vocab_size=(300, 1e6), count=(1, MOST), max_positions=(1, MOST), seed=SEED
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRecipe:
@@ -172,6 +192,10 @@ class ModelRecipe:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, batch_tokens=BATCH, micro_tokens=BATCH, threads=(1, 1024), checkpoint_s=(0, MOST),
+            checkpoint_steps=(1, MOST), sample_steps=(0, MOST), seed=SEED,
+        )  # fmt: skip
         if self.cluster.rollout_workers:
             raise ConfigError(
                 f"cluster.rollout_workers is {self.cluster.rollout_workers} in {self.type}",
@@ -396,8 +420,8 @@ class RlRecipe:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, problem_count=(1, MOST), micro_tokens=(1, MOST), threads=(1, MOST), checkpoint_steps=(1, MOST),
-            sample_steps=(0, MOST), sample_groups=(1, MOST),
+            self, problem_count=(1, MOST), micro_tokens=BATCH, threads=(1, 1024), checkpoint_steps=(1, MOST),
+            sample_steps=(0, MOST), sample_groups=(1, MOST), seed=SEED,
         )  # fmt: skip
         if self.cluster.trainer_processes > 1:
             raise ConfigError(

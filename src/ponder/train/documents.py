@@ -41,6 +41,11 @@ class DocumentsConfig:
                 raise ConfigError(
                     f"unknown task family {name!r}", f"allowed are {', '.join(FAMILIES)}"
                 )
+        if self.max_len < 64:  # below, a step could wait for a document that never comes
+            raise ConfigError(f"max_len is {self.max_len}", "allowed is 64 or more")
+        for name in ("prompt_weight", "no_thinking", "earlier_turns"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "allowed is 0 to 1")
         if not sum(self.mixture.values()) > 0 or min(self.mixture.values()) < 0:
             raise ConfigError(
                 f"mixture is {dict(self.mixture)}", "allowed are shares ≥ 0, one above 0"
