@@ -134,7 +134,15 @@ def bench_table(record: dict[str, Any]) -> str:
     """A benchmark's own table: `title`, `columns` and `rows` beside its facts."""
     head = ["| " + " | ".join(record["columns"]) + " |", "|---" * len(record["columns"]) + "|"]
     body = ["| " + " | ".join(map(str, row)) + " |" for row in record["rows"]]
-    return "\n".join([f"**{record['title']}**", "", *head, *body, "", source_line(record["facts"])])
+    parts = [f"**{record['title']}**", "", *head, *body]
+    for table in record.get("tables", ()):
+        parts += ["", bench_table(table)]
+    if "claims" in record:
+        parts += ["", "| claim | holds |", "|---|---|"]
+        parts += [
+            f"| {each['text']} | {'yes' if each['holds'] else 'no'} |" for each in record["claims"]
+        ]
+    return "\n".join([*parts, "", source_line(record["facts"])] if "facts" in record else parts)
 
 
 def source_line(facts: dict[str, Any]) -> str:
@@ -151,6 +159,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/tasks.md": {"results": lambda: results("tasks_speed")},
     "docs/numbers.md": {"results": lambda: results("grpo_step")},
+    "docs/thesis.md": {"results": lambda: results("thesis")},
     "docs/sandbox.md": {"results": lambda: results("sandbox")},
     "docs/errors.md": {"errors": exit_codes},
 }
