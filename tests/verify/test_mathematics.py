@@ -85,6 +85,29 @@ The answer is 18 dollars. | 18
 so \\boxed{\\frac{1}{2}}. Done | 1/2
 \\boxed{3} or \\boxed{3.0} | 3
 First \\boxed{4}?\nNo: \\boxed{3} | 3
+\\boxed{\\boxed{3}} | 3
+Therefore, x = 3. | 3
+\\{\\} | \\emptyset
+\\varnothing | \\{\\}
+\\{1, 1, 2\\} | \\{1, 2\\}
+0.5 | 50\\%
+6 percent | 6\\%
+45^\\circ | \\frac{\\pi}{4}
+\\pi | 180^\\circ
+6 million | 6000000
+6\\text{ thousand dollars} | \\$6000
+1 500 | 1500
+0.1\\overline{6} | \\frac16
+3:2 | 3/2
+\\text{6 apples} | 6
+\\text{C, E} | \\text{E} \\text{ and } \\text{C}
+\\mathbb{R} | (-\\infty,\\infty)
+all real numbers | \\mathbb{R}
+x<1 or x>2 | (-\\infty,1)\\cup(2,\\infty)
+(2,\\infty)\\cup(-\\infty,1) | x < 1 \\text{ or } 2 < x
+[0,1)\\cup[1,2] | [0,2]
+y=7, x=6 | (6,7)
+(6,7) | x=6\\text{ and }y=7
 """
 WRONG = """
 4 | 3
@@ -120,6 +143,16 @@ __import__('os') | 3
 What is 17 * 23? | 391
 \\boxed{} | 3
 \\boxed{3 | 3
+\\emptyset | 0
+3 | \\emptyset
+3 maybe four | 3
+3 not four | 3
+3 four | 3
+\\text{C, E} | \\text{C}
+(0,1)\\cup(1,2) | (0,2)
+x<1 \\text{ and } x>2 | (-\\infty,1)\\cup(2,\\infty)
+x=6, y=8 | (6,7)
+45^\\circ | \\frac{\\pi}{3}
 """
 UNDECIDED = """
 9^{9^{9^9}} | 3
@@ -131,6 +164,14 @@ UNDECIDED = """
 (x+y+z)^{300} | 3
 1/0 | 3
 12 hours | 12 minutes
+3\\text{ or 4} | 3
+3\\text{ or four} | 3
+3\\text{; maybe }4 | 3
+3 million | 3
+16_7 | 16
+3\\ 4 | 34
+11_2 | 3
+y=6, x=7 | (6,7)
 1\\cdot\\begin{pmatrix}1\\\\2\\end{pmatrix} | \\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}
 """
 
@@ -171,6 +212,11 @@ def test_table(answer: str, expected: str, status: str) -> None:
         "\\sqrt{" * 30 + "2" + "}" * 30,
         "x^" * 60 + "x",
         "+".join(["\\sqrt2"] * 200),
+        "1+" * 999 + "1",
+        "1/" * 999 + "1",
+        "x " * 999,
+        "3" + "!" * 1900,
+        "3" + "%" * 1900,
         "(\\sqrt2+\\sqrt3+\\sqrt5+\\sqrt7)^{40}",
         "*".join(["(x+y+1)"] * 100),
         "9" * 399 + "!",
@@ -194,6 +240,13 @@ def test_hostile_texts_end_at_once_and_are_never_right(text: str) -> None:
         "\\boxed{3}" * 40_000,
     )
     assert time.perf_counter() - start < 2
+
+
+def test_signs_between_two_values_are_never_asked_of_the_reader_that_takes_one_of_them() -> None:
+    fresh = Judge()
+    for sign in ("\\approx", "\\to", "\\cap", "\\Rightarrow", "\\mid"):
+        assert check_math(f"\\boxed{{3 {sign} 4}}", "3", judge=fresh).status == "undecided"
+    assert fresh._process is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,6 +6,8 @@ import re
 
 MAX_REPLY = 400_000
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox) *(?=[{0-9A-Za-z\\-])")
+_WRAPPING = re.compile(r"\\(?:text|math)(?:bf|it|rm|tt)? *\{([^{}]*)\}|\\[()\[\]]|\$")
+_OPENING = re.compile(r"^(?:so|thus|hence|then|therefore)\b[\s,:]+(?=\S)", re.IGNORECASE)
 _MARK = re.compile(
     r"####[ \t]*|(?:final |correct |best )?answer(?: is|:)+(?: the)?(?: option)?:?|(?:答案|故选)(?:是|为|：|:)*",
     re.IGNORECASE,
@@ -41,6 +43,9 @@ def _boxes(text: str) -> str | None:
         content = _braced(text, box.end())
         if content is None:
             return ""
+        inner = _BOX.match(content)  # a box that holds another and nothing else is no second answer
+        if inner and inner.end() + 2 + len(_braced(content, inner.end()) or "") == len(content):
+            continue
         if content not in contents:
             contents.append(content)
     return ", ".join(contents)
@@ -59,7 +64,12 @@ def _braced(text: str, at: int) -> str | None:
     return None
 
 
+def unwrapped(text: str) -> str:
+    """Without `\\text{…}` and the like around words, and without the marks of formulas."""
+    return _WRAPPING.sub(r"\1", text).strip()
+
+
 def _bare(line: str) -> str:
-    """Without emphasis, surrounding spaces, and the full stop at the end."""
-    text = re.sub(r"^[*_`\s:：]+|[*_`\s]+$", "", line)
+    """Without emphasis, `Therefore,` at the start, surrounding spaces, and the full stop at the end."""
+    text = _OPENING.sub("", re.sub(r"^[*_`\s:：]+|[*_`\s]+$", "", line))
     return text.removesuffix("。").removesuffix(".").rstrip("*_` ")

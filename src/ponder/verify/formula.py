@@ -28,8 +28,8 @@ class Node:
     """One node, e.g. `Node("^", (x, Node("num", number=Fraction(2))))`.
 
     num, sym, text: leaves. + * / ^ neg pm: arithmetic. fn: a function by name. unit: a value and its unit.
-    list: values parted by commas. set. tuple: `name` is its brackets. matrix: `name` is its shape. union. rel: sides
-    and, in `name`, the relations between them, parted by spaces.
+    list: values parted by commas, `name` is `or` where that alone parts them. set. tuple: `name` is its brackets.
+    matrix: `name` is its shape. union. rel: sides and, in `name`, the relations between them, parted by spaces.
     """
 
     op: str
@@ -80,9 +80,21 @@ _TEXT = re.compile(
 )
 _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+(?![A-Za-z]))?", re.ASCII)
 _GROUPED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])", re.ASCII)
+_SPACED = re.compile(r"-?[0-9]{1,3}(?: +[0-9]{3})+(?:\.[0-9]+)?", re.ASCII)
+_REPEATING = re.compile(
+    r"([0-9]{0,40})\.([0-9]{0,40})\\(?:overline|bar) *\{?([0-9]{1,40})\}?", re.ASCII
+)
+_REALS = re.compile(
+    r"\\mathbb *(?:R|\{ *R *\})(?! *[\^{+-])|(?:\\text *\{ *)?\ball real numbers\b(?: *\})?"
+)
 _MIXED = re.compile(r"(?<![0-9./^_])([0-9]+) +([0-9]+) *(?:/ *|\\frac)([0-9]+)(?![0-9.])", re.ASCII)
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\[{}|%]|\\\\|[A-Za-z]+|[-+*/^_!(){}\[\]|,;:<>=%&']", re.ASCII)
-_UNIT_WORD = r"(?!or\b|and\b|pi\b|sqrt\b|infinity\b|inf\b)(?:[A-Za-z]{2,}|[mgslh]\b)\.?"
+_NO_UNIT = (
+    r"(?:or|and|not|no|nor|but|is|if|maybe|perhaps|either|pi|sqrt|infinity|inf|zero|one|two|three|four|five|six|seven"
+    r"|eight|nine|ten|eleven|twelve)\b"
+)
+"""Words that say something else of a value than its unit, e.g. a second value."""
+_UNIT_WORD = rf"(?!{_NO_UNIT})(?:[A-Za-z]{{2,}}|[mgslh]\b)\.?"
 _UNIT = re.compile(
     rf"(?<=[0-9}})]) +({_UNIT_WORD}(?:(?: +| */ *){_UNIT_WORD})*(?: *\^ *(?:[23]|\{{[23]\}}))?)$"
     r"|(?<=[0-9}) ])((?:cm|mm|km|kg|mg|ml|mph|ft|hrs?|mins?|lbs?)(?:\^(?:[23]|\{[23]\}))?)$"
@@ -104,14 +116,24 @@ def _tidy(text: str) -> str:
         text.strip().translate(_PLAIN).replace("{,}", ",").replace(",\\!", ",").replace("**", "^"),
     )
     text = re.sub(r"\\(?:text|math)[a-z]* *\{ *\(?(-?[0-9][0-9.,/]*)\)? *\}", r" \1 ", text)
+    text = re.sub(r"^\s*\\text *\{(-?[0-9][^{}]*)\}\s*$", r"\1", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\^ *(?:\\circ|\{ *\\circ *\})|\\degrees?(?![A-Za-z])", r"\\deg ", text)
     text = re.sub(r"\\%", "%", text).strip().rstrip(".").rstrip()
     text = re.sub(r"(?<=[0-9])\.(?=\s*(?:\\text|$))", "", text)
     text = re.sub(r"\.(?=\}+$)", "", text)
+    text = _REPEATING.sub(_repeating, _REALS.sub(r"(-\\infty,\\infty)", text))
+    text = text.replace(" ", "") if _SPACED.fullmatch(text) else text
     if not re.search(r"[(\[]|\\\{", text) or _GROUPED.fullmatch(text.strip("{} ")):
         text = _GROUPED.sub(lambda found: found[0].replace(",", ""), text)
     return _MIXED.sub(r"(\1+\2/\3)", text)
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """`1.2\\overline{3}` as a fraction."""
+    whole, fixed, again = found.groups()
+    top = int(whole + fixed + again) - int(whole + fixed or 0)
+    return f"(\\frac{{{top}}}{{{(10 ** len(again) - 1) * 10 ** len(fixed)}}})"
 
 
 class _Reader:
@@ -158,22 +180,24 @@ class _Reader:
 
     def values(self, end: str) -> Node:
         """Values parted by commas, `or`, `and`, up to a closing bracket."""
-        found = [self.relation()]
-        while self.separator():
+        found, marks = [self.relation()], set[str]()
+        while mark := self.separator():
             if self.peek() in ("", end):
                 break
+            marks.add(mark)
             found.append(self.relation())
-        return found[0] if len(found) == 1 else Node("list", tuple(found))
+        name = "or" if marks == {"or"} else ""
+        return found[0] if len(found) == 1 else Node("list", tuple(found), name=name)
 
-    def separator(self) -> bool:
+    def separator(self) -> str:
+        """The mark or word that parts two values; empty where none stands."""
         if any(self.take(mark) for mark in (",", ";")):
-            self.separator()
-            return True
+            return self.separator() or ","
         word = _TEXT.match(self.text, self.at)
-        if word and word[1].strip().strip(",") in ("or", "and"):
+        if word and (said := word[1].strip().strip(",")) in ("or", "and"):
             self.at = word.end()
-            return True
-        return any(self.take(word) for word in ("or", "and"))
+            return said
+        return next((word for word in ("or", "and") if self.take(word)), "")
 
     def relation(self) -> Node:
         sides, between = [self.union()], list[str]()
@@ -263,6 +287,8 @@ class _Reader:
                 self.at = text.end()
                 squared = re.compile(r" *\^ *(?:[23]|\{[23]\})").match(self.text, self.at)
                 self.at = squared.end() if squared else self.at
+                if re.search(rf"[0-9,;=]|\b{_NO_UNIT}", text[1].strip(" ,"), re.IGNORECASE):
+                    raise FormulaError(f"no unit: {text[1].strip()!r}")
                 node = Node("unit", (node,), name=text[1] + (squared[0] if squared else ""))
             else:
                 return node
@@ -305,8 +331,9 @@ class _Reader:
     def operand(self) -> Node:
         if text := self.text_ahead():
             self.at = text.end()
-            word = text[1].strip()
-            return Node("sym", name=word) if len(word) == 1 else Node("text", name=word)
+            parts = [part.strip() for part in re.split(r"[,;]|\band\b|\bor\b", text[1])]
+            words = [Node("sym" if len(part) == 1 else "text", name=part) for part in parts if part]
+            return words[0] if len(words) == 1 else Node("list" if words else "text", tuple(words))
         token = self.peek()
         if token == "0":
             return self.number()
@@ -422,7 +449,7 @@ class _Reader:
             self.need("\\}")
             return inner
         self.need("\\}")
-        return Node("set", inner.args if inner.op == "list" else (inner,))
+        return Node("set", tuple(dict.fromkeys(inner.args)) if inner.op == "list" else (inner,))
 
     def matrix(self) -> Node:
         kind = re.compile(r" *\{([bpvBV]?matrix|array)\}(?: *\{[lcr|]*\})?").match(

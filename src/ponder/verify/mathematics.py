@@ -18,14 +18,20 @@ from ponder.verify.numbers import clip
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _ALIKE = {
-    "feet": "ft",
-    "foot": "ft",
-    "inches": "in",
-    "inche": "in",
-    "centimeter": "cm",
-    "meter": "m",
-    "hour": "hr",
-}
+    "feet": "ft", "foot": "ft", "inches": "in", "inche": "in", "centimeter": "cm", "meter": "m", "hour": "hr",
+    "percent": "%",
+}  # fmt: skip
+_SCALES: dict[str, Fraction] = {
+    "%": Fraction(1, 100), "hundred": Fraction(100), "thousand": Fraction(1000), "million": Fraction(10**6),
+    "billion": Fraction(10**9), "trillion": Fraction(10**12), "dozen": Fraction(12),
+}  # fmt: skip
+"""What a word or sign after a number multiplies it by; a degree is π/180."""
+_COUNTS = tuple(name for name in _SCALES if name != "%")
+_SHAPES = {"tuple", "matrix", "union", "set", "text", "list", "rel", "pm"}
+_NO_VALUE = re.compile(
+    r"\\(?:approx|simeq|sim|cong|equiv|to|mapsto|\w*arrow|cap|mid|implies|iff|lor|land)(?![A-Za-z])"
+)
+"""Signs between two values, of which Math-Verify would take one."""
 
 
 def check_math(
@@ -46,8 +52,8 @@ def check_math(
     except (FormulaError, FormulaLimitError):
         return _check_text(given, expected, judge)
     try:
-        read = read_formula(given)
-    except FormulaLimitError as error:
+        read = read_formula(re.sub(r"(?<=[0-9]) *: *(?=[0-9])", "/", given))
+    except (FormulaLimitError, RecursionError) as error:
         return Verdict("undecided", f"{clip(given)}: {error}")
     except FormulaError as error:
         if "\\" not in given:
@@ -57,13 +63,15 @@ def check_math(
         equal, reason = _Comparison(judge, tolerance).same(read, wanted)
     except (FormulaError, FormulaLimitError) as error:
         return Verdict("undecided", f"{clip(given)} against {clip(expected)}: {error}")
+    except RecursionError:
+        return Verdict("undecided", f"{clip(given)}: too many operations inside each other")
     status = "undecided" if equal is None else "right" if equal else "wrong"
     return Verdict(status, f"{clip(given)} against {clip(expected)}{reason and ': '}{reason}")
 
 
 def _bare(text: str) -> str:
     """What is left when only spacing and delimiters of formulas are taken away."""
-    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", "_", text.strip())
+    text = re.sub(r"(?<=[0-9])(?:\s|\\[;: ])+(?=[0-9])", "_", text.strip())
     text = re.sub(r"\\left|\\right|\\[,;:! ]|\\text\s*\{([^{}]*)\}|[\s$]", r"\1", text)
     return re.sub(r"\\[dt]frac", r"\\frac", text).removesuffix(".")
 
@@ -85,7 +93,8 @@ def _letters(text: str) -> str:
 
 
 def _ask_reader(given: str, expected: str, judge: Judge | None, why: str) -> Verdict:
-    if judge is None or max(len(given), len(expected)) > 500:
+    apart = _NO_VALUE.search(re.sub(r"\\lim *_ *\{[^{}]*\}", "", given))
+    if judge is None or apart or max(len(given), len(expected)) > 500:
         return Verdict("undecided", f"{clip(given)}: {why}")
     equal, reason = judge.read_same(expected, given)
     return Verdict("right" if equal else "undecided", f"{clip(given)}: {reason if equal else why}")
@@ -105,17 +114,32 @@ class _Comparison:
         """Whether `given` states the value `wanted`."""
         given, given_unit = _without_unit(given)
         wanted, wanted_unit = _without_unit(wanted)
-        if given_unit == "%" and wanted_unit == "":
-            percent = self.same(Node("*", (given, Node("num", number=Fraction(1, 100)))), wanted)
-            if percent[0]:
-                return percent
+        if given_unit == wanted_unit:
+            return self.stripped(given, wanted)
+        factors = _factor(given_unit), _factor(wanted_unit)
+        if factors[0] != factors[1] and not _SHAPES & {given.op, wanted.op}:
+            scaled = [Node("*", pair) for pair in zip((given, wanted), factors, strict=True)]
+            if self.values(scaled[0], scaled[1])[0]:
+                return True, ""
         equal, reason = self.stripped(given, wanted)
-        if equal and given_unit and wanted_unit and given_unit != wanted_unit:
-            both = given_unit.startswith("base") and wanted_unit.startswith("base")
-            return (False if both else None), f"units {given_unit!r} and {wanted_unit!r}"
-        return equal, reason
+        told = f"units {given_unit!r} and {wanted_unit!r}"
+        if given_unit.startswith("base"):
+            return (False, told) if wanted_unit and equal else (None, told)
+        counts = {unit for unit in (given_unit, wanted_unit) if unit.startswith(_COUNTS)}
+        return (
+            (None, told) if equal and (counts or (given_unit and wanted_unit)) else (equal, reason)
+        )
 
     def stripped(self, given: Node, wanted: Node) -> Finding:
+        if {"union", "tuple"} & {given.op, wanted.op}:
+            given, wanted = _as_union(given), _as_union(wanted)
+            if points := _point(given) or _point(wanted):
+                given, wanted = (points, wanted) if wanted.op == "tuple" else (given, points)
+                equal = _all(self.same(a, b) for a, b in zip(given.args, wanted.args, strict=False))
+                if len(given.args) == len(wanted.args) and equal[0]:
+                    return equal
+                found = self.matched(given.args, wanted.args)[0]
+                return (None if found else found), "values of names whose order is not told"
         if given.op == "rel" and wanted.op != "rel":
             return self.stated(given, wanted)
         if wanted.op == "rel":
@@ -232,8 +256,63 @@ def _without_unit(node: Node) -> tuple[Node, str]:
     return inner, other + _ALIKE.get(unit, unit)
 
 
+def _factor(unit: str) -> Node:
+    """What a unit stands for where it is a number: a hundredth for `%`."""
+    number = next((scale for name, scale in _SCALES.items() if unit.startswith(name)), Fraction(1))
+    if unit == "degree":
+        return Node("*", (Node("sym", name="pi"), Node("num", number=Fraction(1, 180))))
+    return Node("num", number=number)
+
+
+def _as_union(node: Node) -> Node:
+    """Intervals joined by `or` or `∪` as one union whose parts do not touch; anything else as it is."""
+    parts = [_interval(part) or part for part in (node.args if node.name == "or" else (node,))]
+    parts = [each for part in parts for each in (part.args if part.op == "union" else (part,))]
+    ends: list[tuple[float, float, Node]] = []
+    for part in parts:
+        sides = [_end(side) for side in part.args] if part.op == "tuple" else []
+        if len(sides) != 2 or sides[0] is None or sides[1] is None:
+            return node
+        ends.append((sides[0], sides[1], part))
+    ends.sort(key=lambda end: (end[0], end[2].name[0] != "["))
+    merged = ends[:1]
+    for low, high, part in ends[1:]:
+        before, top, last = merged[-1]
+        if low > top or (low == top and part.name[0] == "(" and last.name[1] == ")"):
+            merged.append((low, high, part))
+        elif (high, part.name[1] == "]") > (top, last.name[1] == "]"):
+            joined = Node("tuple", (last.args[0], part.args[1]), name=last.name[0] + part.name[1])
+            merged[-1] = (before, high, joined)
+    return merged[0][2] if len(merged) == 1 else Node("union", tuple(part for _, _, part in merged))
+
+
+def _end(side: Node) -> float | None:
+    """An end of an interval as a number; None where it is no real constant."""
+    sign, side = (-1, side.args[0]) if side.op == "neg" else (1, side)
+    if side == Node("sym", name="oo"):
+        return sign * float("inf")
+    try:
+        value = to_float(value_of(side))
+    except FormulaError:
+        return None
+    return None if value is None else sign * value
+
+
+def _point(node: Node) -> Node | None:
+    """`x = 6, y = 7` as (6, 7), by the names' order in the alphabet."""
+    named = {
+        part.args[0].name: part.args[1] for part in node.args
+        if part.op == "rel" and part.name == "=" and part.args[0].op == "sym"
+    }  # fmt: skip
+    if node.op != "list" or len(named) != len(node.args):
+        return None
+    return Node("tuple", tuple(named[name] for name in sorted(named)), name="()")
+
+
 def _values(node: Node) -> tuple[Node, ...] | None:
-    """The several values that a list, set or ± stands for; None for one value."""
+    """The several values that a list, set or ± stands for; None for one value and for the empty set."""
+    if node.op == "set" and not node.args:
+        return None
     if node.op in ("list", "set"):
         found: list[Node] = []
         for child in node.args:
