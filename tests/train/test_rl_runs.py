@@ -122,7 +122,8 @@ def test_a_step_that_is_no_number_is_rejected_and_named(warm, tmp_path):
     assert "not finite" in events[0]["why"] and trainer.progress.step == 2
     assert all(bool(value.isfinite().all()) for value in trainer.network.state_dict().values())
     assert any(not torch.equal(good[n], v) for n, v in trainer.network.state_dict().items())
-    bad = replace(trainer.recipe, optimizer=replace(trainer.recipe.optimizer, adam_lr=1e300))
+    mix = replace(trainer.recipe.mix, share=0.5, weight=1e39)  # infinite in fp32
+    bad = replace(trainer.recipe, mix=mix)
     hopeless = trainer_of(bad, tmp_path / "other")
     with pytest.raises(BackendError, match="step 0 was rejected 3 times in a row"):
         hopeless.train()

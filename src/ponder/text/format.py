@@ -122,6 +122,8 @@ class ChatFormat:
     text. A tag without an id is looked for in the text."""
     silent_ids: frozenset[int] = frozenset()
     """Special ids that are no part of the text, e.g. the end of turn."""
+    given_ids: frozenset[int] = frozenset()
+    """Ids that a template writes and a model has no tag for: marks of roles and tool results, ends of turns."""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -141,5 +143,6 @@ class ChatFormat:
         tag_ids = {token_id: tag for token_id, tag in ids.items() if token_id is not None}
         separator = tokenizer.id_of(tools.separator) if tools else None
         special = frozenset(token.id for token in tokenizer.added.values() if token.special)
-        silent = special - tag_ids.keys() - {separator}
-        return cls(tools=tools, tag_ids=tag_ids, silent_ids=silent)
+        written = {t.id for t in tokenizer.added.values() if t.content in template_source}
+        silent, given = (ids - tag_ids.keys() - {separator} for ids in (special, special | written))
+        return cls(tools=tools, tag_ids=tag_ids, silent_ids=silent, given_ids=given)

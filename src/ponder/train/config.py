@@ -53,8 +53,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, muon_lr=(0, MOST), adam_lr=(0, MOST), momentum=(0, BELOW_1), beta1=(0, BELOW_1),
-            beta2=(0, BELOW_1), weight_decay=(0, MOST), clip_norm=(0, MOST),
+            self, muon_lr=(0, 1e9), adam_lr=(0, 1e9), momentum=(0, BELOW_1), beta1=(0, BELOW_1),
+            beta2=(0, BELOW_1), weight_decay=(0, 1e9), clip_norm=(0, 1e9),
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
@@ -19,6 +19,7 @@ from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
 from ponder.model.view import PackedView, View
 from ponder.model.weights import EMBEDDING, FINAL_NORM, HEAD, LayerWeights, Weights, tensor_shapes
+from ponder.train.restricted import NEVER
 
 Kernels = Literal["native", "torch"]
 """Whose forward: the compiled op set's, with the bits of the engine's rollouts, or torch's own."""
@@ -179,14 +180,20 @@ def token_logprobs(
     rows_N: Tensor,
     targets_N: Tensor,
     held_numbers: int = HELD_NUMBERS,
+    banned_NV: tuple[Tensor, Sequence[int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(log-probability of target n after row n, with gradients; entropy there, without), both [N].
 
+    `banned_NV`: rows, as truth values [N], and the ids that have no share of the distribution there.
     With `kernels="native"` and the weights of the rollout they have the bits that the engine recorded, however the
     sequences are packed or share rows. For `held_numbers` see `scored`.
     """
 
     def score(logits_NV: Tensor, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        if banned_NV is not None:
+            rows = banned_NV[0][index_N].nonzero()
+            # Their share is 0, so they get no gradient either.
+            logits_NV.data[rows, torch.tensor(banned_NV[1])] = NEVER
         return cast(
             "tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N[index_N], network.ops)
         )

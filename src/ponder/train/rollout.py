@@ -30,6 +30,7 @@ from ponder.model.weights import prepare_weights
 from ponder.tasks import verify
 from ponder.tasks.catalogue import tools_of
 from ponder.text import ChatTemplate
+from ponder.train.restricted import Restricted
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class RolloutConfig:
     """Most tokens of an episode, prompt and tool results included; None: what the engine's context holds."""
     thinking_budget: int | None = None
     temperature: float = 1.0
+    banned_ids: tuple[int, ...] = ()
+    """Ids that are never sampled, nor have a share in the log-probabilities."""
     max_turns: int = 8
     max_calls: int = 16
     max_running: int = 256
@@ -122,7 +125,7 @@ class Rollouts:
     def load(self, weights_version: int, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Take these weights, by the names of a model folder; a version stands for one set of them."""
         weights = prepare_weights(self._ops, self._model, tensors.__getitem__, "fp32")
-        model = Model(self._model, self._ops, weights, "fp32")
+        model = Restricted(Model(self._model, self._ops, weights, "fp32"), self.config.banned_ids)
         if self._engine is not None:
             self._engine.replace_model(model, weights_version)
             return
@@ -164,7 +167,9 @@ class RemoteRollouts:
     ) -> None:
         """`context_len`: most tokens the engine takes in one sequence."""
         self._engine = engine
-        self._makes = _Makes(template, config or RolloutConfig(), tools, context_len)
+        config = config or RolloutConfig()
+        bias = dict.fromkeys(config.banned_ids, -100.0)
+        self._makes = _Makes(template, config, tools, context_len, bias)
 
     def run(
         self, asks: Iterable[Ask], on_done: Callable[[int, Group], None] = lambda index, group: None
@@ -194,6 +199,7 @@ class _Makes:
     config: RolloutConfig
     tools: Callable[[Problem], Sequence[Tool]]
     context_len: int
+    logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
 
     def steps(self, ask: Ask, sample: int) -> Steps:
         """One episode of a group, not yet begun."""
@@ -213,7 +219,10 @@ class _Makes:
             max_calls=config.max_calls,
         )
         sampling = SamplingParams(
-            temperature=config.temperature, seed=sample_seed(ask.seed, sample), logprobs=0
+            temperature=config.temperature,
+            logit_bias=self.logit_bias,
+            seed=sample_seed(ask.seed, sample),
+            logprobs=0,
         )
         return episode_steps(session, tools, limits, sampling)
 

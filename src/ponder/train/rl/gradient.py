@@ -33,6 +33,8 @@ class PolicyTerm:
     dual_clip: float | None
     kl: KlKind
     importance_cap: float | None
+    banned_ids: tuple[int, ...] = ()
+    """What the sampler could not choose; has no share in the policy's nor the reference's distribution."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Batch:
     rows_N: list[int] = field(default_factory=list[int])
     targets_N: list[int] = field(default_factory=list[int])
     recorded_N: list[float] = field(default_factory=list[float])
+    is_policy_N: list[bool] = field(default_factory=list[bool])
+    """True where the token was sampled and the policy is compared there with the sampler's."""
     groups_S: list[int | None] = field(default_factory=list[int | None])
     parts: dict[Component, Part] = field(default_factory=lambda: defaultdict(Part))
     prompts: dict[tuple[int, ...], int] = field(default_factory=dict[tuple[int, ...], int])
@@ -116,9 +120,12 @@ def _add(batch: Batch, row: Row, norms: Mapping[Component, float], shares: bool)
         batch.rows_N.append(before + target - 1)
         batch.targets_N.append(row.ids[target])
         batch.recorded_N.append(row.logprobs[target])
+        batch.is_policy_N.append("rl" in row.streams and row.streams["rl"].mask[target])
 
 
-def forward(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+def forward(
+    network: Network, batch: Batch, banned_ids: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the targets, [N], and the entropies there, [N] without gradient."""
     starts_S1 = torch.tensor(batch.starts_S1, dtype=torch.int32)
     return token_logprobs(
@@ -128,6 +135,7 @@ def forward(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
         PackedView(starts_S1, tuple(batch.parents_S)),
         torch.tensor(batch.rows_N),
         torch.tensor(batch.targets_N),
+        banned_NV=(torch.tensor(batch.is_policy_N), banned_ids) if banned_ids else None,
     )
 
 
@@ -135,7 +143,7 @@ def batch_loss(
     network: Network, batch: Batch, term: PolicyTerm, reference: Network | None = None
 ) -> tuple[Tensor, Stats]:
     """This micro-batch's share of the loss, and what it saw."""
-    logp_N, entropy_N = forward(network, batch)
+    logp_N, entropy_N = forward(network, batch, term.banned_ids)
     stats = Stats()
     total = logp_N.new_zeros(())
     for name in COMPONENTS:
@@ -153,7 +161,7 @@ def batch_loss(
         else:
             assert reference is not None, "the ref_kl component needs a reference"
             with torch.no_grad():
-                reference_N = forward(reference, batch)[0]
+                reference_N = forward(reference, batch, term.banned_ids)[0]
             losses_M = weights_M * kl(logp_N[at_M], reference_N[at_M], term.kl)
             stats.reference_kl += float((losses_M.detach() * shares_M).sum())
         if name != "ref_kl":

@@ -35,6 +35,7 @@ from ponder.train.flops import forward_flops
 from ponder.train.lora import Adapters
 from ponder.train.network import Network
 from ponder.train.optimizer import Optimizer
+from ponder.train.restricted import banned_ids
 from ponder.train.rl.algorithms import Row, Stream, advantages, algorithm_of, is_flat, streams
 from ponder.train.rl.answers import Draw, Group, answer_of
 from ponder.train.rl.gradient import Batch, PolicyTerm, batch_loss, pack
@@ -84,9 +85,11 @@ class RlTrainer:
         self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._threads.map)
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
-        self._rollouts = _rollouts(recipe, config, self._tokenizer)
+        template = ChatTemplate.from_folder(recipe.start_from, self._tokenizer)
+        banned = banned_ids(template, config)
+        self._rollouts = _rollouts(recipe, config, template, banned)
         self._algorithm = algorithm_of(recipe.algorithm.name)
-        self._term = _term(recipe)
+        self._term = _term(recipe, banned)
         self.pools = self._new_pools()
         self._health = Health(recipe.health)
         self._journal = Journal(run.path / "rollouts.jsonl")
@@ -416,13 +419,12 @@ class RlTrainer:
 
 
 def _rollouts(
-    recipe: RlRecipe, config: ModelConfig, tokenizer: Tokenizer
+    recipe: RlRecipe, config: ModelConfig, template: ChatTemplate, banned: tuple[int, ...]
 ) -> Rollouts | RayRollouts:
     """In this process, or on the recipe's workers; the same answers, to the bit."""
-    how = RolloutConfig(max_turns=recipe.sampling.max_turns)
+    how = RolloutConfig(max_turns=recipe.sampling.max_turns, banned_ids=banned)
     if recipe.cluster.rollout_workers:
         return RayRollouts(config, recipe.start_from, how, recipe.cluster)
-    template = ChatTemplate.from_folder(recipe.start_from, tokenizer)
     return Rollouts(config, template, how, ops=make_ops(threads=recipe.threads))
 
 
@@ -433,7 +435,7 @@ def _network(config: ModelConfig, start: Mapping[str, torch.Tensor]) -> Network:
     return network
 
 
-def _term(recipe: RlRecipe) -> PolicyTerm:
+def _term(recipe: RlRecipe, banned: tuple[int, ...]) -> PolicyTerm:
     """The algorithm's own values, where the recipe gives none."""
     chosen, line = recipe.algorithm, algorithm_of(recipe.algorithm.name)
     return PolicyTerm(
@@ -443,6 +445,7 @@ def _term(recipe: RlRecipe) -> PolicyTerm:
         dual_clip=chosen.dual_clip,
         kl=chosen.kl,
         importance_cap=chosen.importance_cap,
+        banned_ids=banned,
     )
 
 
