@@ -23,14 +23,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from thesis_tables import Measured, Model, picture, report
+from thesis_numbers import Measured, Model
+from thesis_tables import picture, report
 
 from ponder.agent import Limits
 from ponder.api import LoadedModel, load
 from ponder.cli.machine import commit, machine
 from ponder.clients.session import TokenSession
 from ponder.core.config import read_config
-from ponder.core.errors import BackendError, ConfigError, PonderError
+from ponder.core.errors import EXIT_CODES, BackendError, ConfigError, PonderError
 from ponder.core.types import Band
 from ponder.engine import EngineConfig
 from ponder.evals import Plan, evaluate
@@ -73,15 +74,19 @@ class ThesisPlan:
     samples: int = 0
     """Answers sampled to each of the first `sampled_n` problems."""
     sampled_n: int = 200
+    sampled_bands: tuple[str, ...] = BANDS
     temperature: float = 1.0
     max_tokens: int = 1024
     seed: int = 0
     weights: Literal["auto", "fp32", "bf16", "int8"] = "auto"
 
     def __post_init__(self) -> None:
-        for given, allowed in ((self.families, tuple(FAMILIES)), (self.bands, BANDS)):
+        for name, allowed in (("families", FAMILIES), ("bands", BANDS), ("sampled_bands", BANDS)):
+            given: tuple[str, ...] = getattr(self, name)
             if not given or len(set(given)) < len(given) or not set(given) <= set(allowed):
-                raise ConfigError(f"{list(given)} as families or bands", f"allowed are {allowed}")
+                raise ConfigError(
+                    f"{name} is {list(given)}", f"allowed are {', '.join(allowed)}, each once"
+                )
         least = {"n": 1, "samples": 0, "sampled_n": 1, "max_tokens": 2, "temperature": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
@@ -145,22 +150,26 @@ class Job:
         return results / self.name / f"{self.family}-{self.band}-{self.count}x{self.samples}.json"
 
 
-def main() -> int:
-    arguments = parser().parse_args()
-    given = {
-        name: tuple(value) if isinstance(value, list) else value
+def main(words: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(words)
+    given: dict[str, Any] = {
+        name: tuple(cast("list[str]", value)) if isinstance(value, list) else value
         for name, value in vars(arguments).items()
         if name in ThesisPlan.__dataclass_fields__ and value is not None
     }
     try:
         plan = replace(read_config(ThesisPlan, [arguments.plan]), **given)
         models = {name: read_model(name, entry) for name, entry in plan.models.items()}
-        jobs = list(jobs_of(plan, models, arguments.threads, arguments.max_running))
+        threads = arguments.threads or max(1, available_threads() // arguments.jobs)
+        jobs = list(jobs_of(plan, models, threads, arguments.max_running))
         measure(jobs, arguments.results, arguments.jobs)
         measured = [kept(job, arguments.results) for job in jobs]
     except PonderError as error:
         print(f"thesis: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("thesis: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_CODES["interrupted"]
     made = report(
         list(models.values()),
         [
@@ -169,7 +178,10 @@ def main() -> int:
             if row
         ],
     )
-    record = made | {"facts": facts(plan, arguments.plan), "settings": settings(plan)}
+    record: dict[str, Any] = made | {
+        "facts": facts(plan, arguments.plan),
+        "settings": settings(plan),
+    }
     print(text_of(record))
     if arguments.out:
         write_atomically(arguments.out, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
@@ -185,14 +197,26 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--n", type=int, help="problems of each family and band")
     made.add_argument("--samples", type=int, help="answers sampled to a problem; 0: greedy only")
     made.add_argument("--sampled-n", type=int, help="problems of each set that are sampled")
+    made.add_argument("--temperature", type=float, help="of the samples")
+    made.add_argument("--seed", type=int, help="of the samples")
+    made.add_argument("--sampled-bands", nargs="+", metavar="B", help="bands that are sampled")
     made.add_argument("--max-tokens", type=int, help="most tokens of one answer")
     made.add_argument("--weights", choices=("auto", "fp32", "bf16", "int8"))
-    made.add_argument("--jobs", type=int, default=1, help="processes")
-    made.add_argument("--threads", type=int, help="of each process")
-    made.add_argument("--max-running", type=int, default=256, help="answers written at a time")
+    made.add_argument("--jobs", type=at_least_one, default=1, help="processes")
+    made.add_argument("--threads", type=at_least_one, help="of each process")
+    made.add_argument(
+        "--max-running", type=at_least_one, default=256, help="answers written at a time"
+    )
     made.add_argument("--results", type=Path, default=Path("runs/thesis"), help="kept results")
     made.add_argument("--out", type=Path, help="JSON of all tables; a picture is put beside it")
     return made
+
+
+def at_least_one(text: str) -> int:
+    """argparse: a count."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def read_model(name: str, entry: Entry) -> Model:
@@ -235,7 +259,8 @@ def stage_of(run: RunFolder) -> dict[str, Any]:
 
 def last_record(run: RunFolder) -> Mapping[str, Any]:
     """The metrics of a run's last step; counts in them are of the whole run."""
-    return next((each for each in reversed(run.records()) if "tokens" in each), {})
+    steps = [each for each in run.records() if "tokens" in each]
+    return steps[-1] if steps else {}
 
 
 def total(values: Iterable[float | None]) -> float | None:
@@ -264,26 +289,28 @@ def digest_of(folder: Path) -> str:
 
 
 def jobs_of(
-    plan: ThesisPlan, models: Mapping[str, Model], threads: int | None, max_running: int
+    plan: ThesisPlan, models: Mapping[str, Model], threads: int, max_running: int
 ) -> Iterator[Job]:
     """Model by model; greedy answers to every set first, then samples."""
-    bands = cast("tuple[Band, ...]", plan.bands)
-    works = [(plan.n, 0)] + ([(plan.sampled_n, plan.samples)] if plan.samples else [])
+    works = [(plan.n, 0, cast("tuple[Band, ...]", plan.bands))]
+    if plan.samples:
+        bands = tuple(band for band in plan.bands if band in plan.sampled_bands)
+        works.append((plan.sampled_n, plan.samples, cast("tuple[Band, ...]", bands)))
     prints = {
         (family, band, count): checked(family, band, count)
+        for count, _, bands in works
         for family in plan.families
         for band in bands
-        for count, _ in works
     }
     digests = {name: digest_of(model.folder) for name, model in models.items()}
-    for count, samples in works:
+    for count, samples, bands in works:
         for name, model in models.items():
             for family in plan.families:
                 for band in bands:
                     yield Job(
                         *(name, model.folder, family, band, count, samples, plan.temperature),
                         *(plan.max_tokens, plan.seed, plan.weights),
-                        *(threads or available_threads(), max_running),
+                        *(threads, max_running),
                         *(digests[name], prints[family, band, count]),
                     )
 
@@ -300,12 +327,15 @@ def checked(family: str, band: Band, count: int) -> str:
 
 def kept(job: Job, results: Path) -> dict[str, Any] | None:
     """The row measured before, when it was made with the same; None otherwise."""
+    found: Any
     try:
         found = json.loads(job.path(results).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_same = isinstance(found, dict) and found.get("key") == job.key()
-    return cast("dict[str, Any]", found["row"]) if is_same else None
+    if not isinstance(found, dict):
+        return None
+    values = cast("dict[str, Any]", found)
+    return values.get("row") if values.get("key") == job.key() else None
 
 
 def measure(jobs: Sequence[Job], results: Path, processes: int) -> None:
@@ -383,26 +413,17 @@ def work(job: Job, results: Path) -> str:
 
 
 def facts(plan: ThesisPlan, path: Path) -> dict[str, str]:
-    flags = f"--n {plan.n}" + (
-        f" --samples {plan.samples} --sampled-n {plan.sampled_n}" if plan.samples else ""
-    )
-    command = f"python benchmarks/thesis.py {path.name} {flags} --max-tokens {plan.max_tokens}"
-    return {"command": command, "machine": machine(), "commit": commit()}
+    """The command says what differs from the defaults, wherever it was said."""
+    words = ["python benchmarks/thesis.py", path.name]
+    for name, value in settings(plan).items():
+        if value != ThesisPlan.__dataclass_fields__[name].default:
+            told = " ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+            words.append(f"--{name.replace('_', '-')} {told}")
+    return {"command": " ".join(words), "machine": machine(), "commit": commit()}
 
 
 def settings(plan: ThesisPlan) -> dict[str, Any]:
-    names = (
-        "families",
-        "bands",
-        "n",
-        "samples",
-        "sampled_n",
-        "temperature",
-        "max_tokens",
-        "seed",
-        "weights",
-    )
-    return {name: getattr(plan, name) for name in names}
+    return {name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "models"}
 
 
 def text_of(record: Mapping[str, Any]) -> str:
@@ -417,7 +438,9 @@ def text_of(record: Mapping[str, Any]) -> str:
         ]
         parts.append("\n".join([table["title"], *shown]))
     parts.append(
-        "\n".join(f"[{'holds' if c['holds'] else 'fails'}] {c['text']}" for c in record["claims"])
+        "\n".join(
+            f"[{'holds' if c['holds'] else 'does not hold'}] {c['text']}" for c in record["claims"]
+        )
     )
     return "\n\n".join(parts)
 
