@@ -142,6 +142,29 @@ def test_mixture_covers_every_family_once() -> None:
     assert set(MIXTURE) <= set(FAMILIES) == set(FULL_MIXTURE)
 
 
+@pytest.mark.parametrize("name", ["arithmetic", "rationals"])
+def test_a_division_copied_from_the_question_is_no_answer(name: str) -> None:
+    copies = 0
+    for band in ("S", "R", "O"):
+        for index in range(60):
+            problem = generate(name, band, 31, index)
+            for text in re.findall(r"[\d.]+ ?(?:/|÷|divided by) ?\d+", problem.question):
+                for copied in (re.sub("÷|divided by", "/", text), re.sub(r"\.0| ", "", text)):
+                    fine = problem.data.get("kind", "value") != "value" or copied == problem.answer
+                    assert fine or verify(problem, copied).status == "wrong", (problem, copied)
+                    copies += 1
+    assert copies > 20
+    assert (quarters := recognise("What is 6/4?")) and verify(quarters, "6/4").status == "wrong"
+    assert verify(quarters, "3/2").status == verify(quarters, "1.5").status == "right"
+
+
+def test_unknown_bands_and_splits_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"'X'\nknown: S, R, O"):
+        generate("arithmetic", "X")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="unknown split 'valid'"):
+        generate("arithmetic", "S", split="valid")  # pyright: ignore[reportArgumentType]
+
+
 def test_unknown_family_and_unshown_band_are_named() -> None:
     with pytest.raises(ConfigError, match=r"'poetry'.*\n.*arithmetic"):
         generate("poetry")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ponder.core.errors import ConfigError
 from ponder.verify.answers import check_choice, check_exact, check_grid, check_json, check_literal
 
 OPTIONS = ("40", "A cat", "5 m", "None of these")
@@ -23,6 +24,12 @@ OPTIONS = ("40", "A cat", "5 m", "None of these")
         ("\\boxed{\\text{(B)}}", "right"),
         ("**Answer: B**", "right"),
         ("a cat", "right"),
+        ("\\boxed{\\textbf{B}}", "right"),
+        ("Answer: \\(B\\)", "right"),
+        ("The correct option is B", "right"),
+        ("选B", "right"),
+        ("B. 40", "wrong"),
+        ("B) None of these", "wrong"),
         ("Thinking of A first.\nAnswer: B", "right"),
         ("A", "wrong"),
         ("E", "wrong"),
@@ -50,6 +57,7 @@ def test_several_right_choices() -> None:
 
 def test_exact() -> None:
     assert check_exact("The answer is  Mother-in-law.", ["mother-in-law"]).status == "right"
+    assert check_exact("\\boxed{\\text{Paris}}", ["Paris"]).status == "right"
     assert check_exact("Paris, London", ["Paris"]).status == "wrong"
     assert check_exact(" ", ["Paris"]).reason == "no final answer"
 
@@ -65,6 +73,8 @@ def test_exact() -> None:
         ("{}", "$.a is missing"),
         ('{"a": [1, {"b": "x"}], "c": 0}', "$.c is not wanted"),
         ('{"a": NaN}', "not JSON"),
+        ('{"a": 1e999}', "not JSON"),
+        ('{"a": 0, "a": [1, {"b": "x"}]}', "not JSON: \"the key 'a' stands twice\""),
         ("[" * 100_000, "not JSON"),
         ('{"a": 1', "not JSON"),
     ],
@@ -91,6 +101,8 @@ SCHEMA: dict[str, Any] = {
     ("answer", "reason"),
     [
         ('{"name": "x", "age": 3, "tags": ["a"]}', ""),
+        ('{"name": "x", "age": 3.0}', ""),
+        ('{"name": "x", "age": 3.5}', "$.age is no integer"),
         ('{"name": "x"}', "$.age is missing"),
         ('{"name": "x", "age": true}', "$.age is no integer"),
         ('{"name": "x", "age": -1}', "$.age is out of range"),
@@ -107,8 +119,25 @@ def test_json_schema(answer: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "x"},
+        {"type": "text"},
+        {"type": ["null"]},
+        {"additionalProperties": {"type": "null"}},
+    ],
+)
+def test_a_schema_that_would_not_be_honoured_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        check_json("1", schema=schema)
+
+
+@pytest.mark.parametrize(
     ("answer", "status"),
     [
+        ("```python\n{'a': (1, 2)}\n```", "right"),
+        ("{'a': (True, 2)}", "wrong"),
+        ("{'a': (1.0, 2)}", "wrong"),
         ("Answer: {'a': (1, 2)}", "right"),
         ("f(3) == {'a': (1, 2)}", "right"),
         ("{'a': [1, 2]}", "wrong"),
@@ -123,8 +152,14 @@ def test_python_values_are_read_and_never_run(answer: str, status: str) -> None:
     assert check_literal(answer, "{'a': (1, 2)}").status == status
 
 
+def test_python_texts_that_look_like_a_comparison_are_values() -> None:
+    assert check_literal("Answer: 'a == b'", "'a == b'").status == "right"
+    assert check_literal("assert f(1) == 'a == b'", "'a == b'").status == "right"
+
+
 def test_grids() -> None:
     grid = [[1, 2], [3, 4]]
+    assert check_grid("[[1, 2], [3, 4]], as in [1].", grid).status == "right"
     assert check_grid("First [[9]].\n```\n[[1, 2],\n [3, 4]]\n```", grid).status == "right"
     assert check_grid("[[1, 2], [3, 4]] or [[1, 2], [3, 5]]", grid).status == "wrong"
     assert check_grid("no grid", grid).reason == "no grid in the answer"

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply, operation_lines, with_slip
 from ponder.tasks.family import Trace, TraceWriter
-from ponder.verify.numbers import check_number
+from ponder.verify.numbers import check_number, clip
 from ponder.verify.rational import RationalError, evaluate
 
 Item: TypeAlias = "int | str | list[Item]"
@@ -196,7 +196,12 @@ class Arithmetic:
         return Problem(self.name, band, question, str(value), canonical, len(canonical))
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
-        return check_number(answer, evaluate(problem.canonical), problem.canonical)
+        """By value; a fraction only in lowest terms, for the division that is asked for is no answer to itself."""
+        value = evaluate(problem.canonical)
+        text = answer.strip().removesuffix(".").replace(" ", "")
+        if "/" in text and text != str(value):
+            return Verdict("wrong", f"{clip(answer)} is not worked out")
+        return check_number(answer, value, problem.canonical)
 
     def recognise(self, question: str) -> Problem | None:
         """Strips the known frames and reads what is left as an expression."""

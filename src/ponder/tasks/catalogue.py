@@ -110,8 +110,14 @@ def generate(
     family: str, band: Band = "S", seed: int = 0, index: int = 0, split: Split = "train"
 ) -> Problem:
     """Problem number `index` of a stream; the same arguments always give the same problem."""
-    rng = random.Random(f"{family}/{band}/{split}/{seed}/{index}")
     maker = family_of(family)
+    for name, value, known in (
+        ("band", band, ("S", "R", "O")),
+        ("split", split, ("train", "test")),
+    ):
+        if value not in known:
+            raise ConfigError(f"unknown {name} {value!r}", f"known: {', '.join(known)}")
+    rng = random.Random(f"{family}/{band}/{split}/{seed}/{index}")
     while True:
         problem = maker.generate(rng, band)
         if split_of(problem) == split:

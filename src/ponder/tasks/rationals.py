@@ -275,6 +275,8 @@ class Rationals:
         kind, value = problem.data["kind"], problem.data["value"]
         text = answer.strip().removesuffix(".").replace(" / ", "/")
         verdict = check_number(text, value, problem.canonical.partition(" ")[2])
+        if "/" in text and problem.data["decimals"] and "/" in problem.data["parts"][1::2]:
+            return Verdict("wrong", f"{clip(text)} is not worked out")
         if verdict.status == "right" and kind in ("lowest", "fraction") and text != str(value):
             return Verdict("wrong", f"{clip(text)} is not in lowest terms: {value}")
         if verdict.status == "right" and kind == "decimal" and "/" in text:

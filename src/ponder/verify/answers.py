@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ponder.core.errors import ConfigError
 from ponder.core.types import Verdict
-from ponder.verify.extract import final_answer
+from ponder.verify.extract import final_answer, unwrapped
 from ponder.verify.numbers import clip
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 40
-_CHOICE = re.compile(r"[\s(\[{$]*(?:\\text *\{)?[\s(\[]*([A-Z])(?![A-Za-z])[\s)\]}.:$]*")
+_CHOICE = re.compile(r"(?:the )?(?:(?:correct |right |best )?(?:option|choice|answer)(?: is)? |选)?[\s(\[{]*"
+                     r"(?-i:([A-Z]))(?![A-Za-z])[\s)\]}.:]*", re.IGNORECASE)  # fmt: skip
 _FENCE = re.compile(r"```[A-Za-z]*\n(.*?)```", re.DOTALL)
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
     "integer": int, "number": (int, float),
 }  # fmt: skip
+_KEYWORDS = set(
+    "type properties required items enum const minimum maximum minItems maxItems additionalProperties".split()
+)
 
 
 def check_exact(answer: str, accepted: Sequence[str]) -> Verdict:
     """Right when the final answer is one of `accepted`: spacing, case and a full stop aside."""
-    given = final_answer(answer)
-    if given is None:
+    given = unwrapped(final_answer(answer) or "")
+    if not given:
         return Verdict("wrong", "no final answer")
     if _folded(given) in {_folded(text) for text in accepted}:
         return Verdict("right", clip(given))
@@ -38,8 +44,8 @@ def check_choice(answer: str, expected: str, options: Sequence[str]) -> Verdict:
 
     A letter answers, or the text of one option; several letters only where several are right.
     """
-    given = final_answer(answer)
-    if given is None:
+    given = unwrapped(final_answer(answer) or "")
+    if not given:
         return Verdict("wrong", "no final answer")
     letters = [chr(65 + index) for index in range(len(options))]
     if len(expected) > 1:
@@ -59,7 +65,8 @@ def check_choice(answer: str, expected: str, options: Sequence[str]) -> Verdict:
         chosen, rest = named[1], given[named.end() :]
         others = set(re.findall(r"(?<![A-Za-z'\\])[A-Z](?![A-Za-z'])", rest)) & set(letters)
         text = options[letters.index(chosen)] if chosen in letters else ""
-        if others - {chosen} and _folded(rest.lstrip(" )].:-")) != _folded(text):
+        said = _folded(rest.lstrip(" )].:-"))
+        if said != _folded(text) and (others - {chosen} or said in map(_folded, options)):
             return Verdict("wrong", f"several options: {clip(given)}")
     if chosen == expected:
         return Verdict("right", chosen)
@@ -75,12 +82,12 @@ def check_json(
 ) -> Verdict:
     """Right when the answer is JSON and equals `equal`, or fits `schema`; else the path of the first difference.
 
-    Of JSON Schema: type, properties, required, items, enum, const,
-    minimum, maximum, minItems, maxItems, additionalProperties (false).
+    Of JSON Schema: type, properties, required, items, enum, const, minimum, maximum, minItems, maxItems,
+    additionalProperties (false). Raises ConfigError for any other keyword.
     """
     text = fenced(answer)
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
         return Verdict("wrong", f"not JSON: {clip(str(error))}")
     try:
@@ -96,8 +103,23 @@ def fenced(answer: str) -> str:
     return (blocks[-1] if blocks else answer).strip()
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
+def read_json(text: str) -> Any:
+    """The value, with each key of an object once and every number finite. Raises ValueError or RecursionError."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return float(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+        raise ValueError(f"the key {twice!r} stands twice")
+    return found
 
 
 def difference(value: Any, wanted: Any, path: str = "$") -> str:
@@ -134,9 +156,21 @@ def _array(value: Any) -> list[Any]:
 
 def _misfit(value: Any, schema: Mapping[str, Any], path: str) -> str:
     wanted = schema.get("type")
-    if wanted and (
-        not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")
+    if not set(schema) <= _KEYWORDS or not (
+        wanted is None or (isinstance(wanted, str) and wanted in _TYPES)
     ):
+        raise ConfigError(
+            f"a JSON schema with {clip(', '.join(set(schema) - _KEYWORDS) or f'type {wanted!r}')}",
+            f"keywords: {', '.join(sorted(_KEYWORDS))}; types: {', '.join(_TYPES)}",
+        )
+    if schema.get("additionalProperties", True) not in (True, False):
+        raise ConfigError(
+            "a JSON schema with additionalProperties that is no truth value", "true or false"
+        )
+    whole = wanted == "integer" and isinstance(value, float) and value.is_integer()
+    if wanted and not whole and (
+        not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")
+    ):  # fmt: skip
         return f"{path} is no {wanted}"
     if "const" in schema and (found := difference(value, schema["const"], path)):
         return found
@@ -164,19 +198,29 @@ def _misfit(value: Any, schema: Mapping[str, Any], path: str) -> str:
 
 def check_literal(answer: str, expected: str) -> Verdict:
     """Right when the answer is the same Python value as `expected` (a literal); read, never run."""
-    given = re.sub(r"^.*==", "", fenced(final_answer(answer) or "")).strip("` \n")
+    ends_fenced = answer.rstrip().endswith("```")
+    given = (fenced(answer) if ends_fenced else final_answer(answer) or "").strip("` \n")
+    given = re.sub(r"^(?:assert )?\w+\(.*\) *== *", "", given)
     if len(given) > MAX_LENGTH or max(given.count(mark) for mark in "([{-") > MAX_DEPTH * 25:
         return Verdict("undecided", "too long to read")
     try:
         values = [_literal(text) for text in (given, expected)]
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return Verdict("wrong", f"not a Python value: {clip(given)}")
-    same = repr(values[0]) == repr(values[1]) or (
-        values[0] == values[1] and type(values[0]) is type(values[1])
-    )
+    same = _typed(values[0]) == _typed(values[1])
     return Verdict(
         "right" if same else "wrong", f"{clip(given)}{'' if same else f' is not {clip(expected)}'}"
     )
+
+
+def _typed(value: Any) -> Any:
+    """The value with the types of all its parts, so that True is not 1."""
+    if isinstance(value, dict):
+        return frozenset((_typed(key), _typed(item)) for key, item in _object(value).items())
+    if isinstance(value, list | tuple | set):
+        parts = [_typed(part) for part in _array(value)]
+        return type(_array(value)), frozenset(parts) if isinstance(value, set) else tuple(parts)
+    return type(value), value
 
 
 def _literal(text: str) -> Any:
@@ -188,9 +232,8 @@ def _literal(text: str) -> Any:
 def check_grid(answer: str, expected: Sequence[Sequence[int]]) -> Verdict:
     """Right when the last grid `[[…], …]` in the answer is the expected one."""
     text = answer[-MAX_LENGTH:]
-    start, end = text.rfind("[["), text.rfind("]")
-    spaced = [found.start() for found in re.finditer(r"\[\s*\[", text)]
-    start = spaced[-1] if spaced else start
-    if start < 0 or end < start:
+    starts = [found.start() for found in re.finditer(r"\[\s*\[", text)]
+    if not starts:
         return Verdict("wrong", "no grid in the answer")
-    return check_json(text[start : end + 1], equal=[list(row) for row in expected])
+    grid = re.match(r"\[(?:\s*\[[-0-9,\s]*\]\s*,?)*\s*\]", text[starts[-1] :])
+    return check_json(grid[0] if grid else "a grid cut off", equal=[list(row) for row in expected])

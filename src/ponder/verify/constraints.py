@@ -9,13 +9,13 @@ A constraint that is not in the table is the problem's fault, not the answer's: 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ponder.core.errors import ConfigError
 from ponder.core.types import Verdict
+from ponder.verify.answers import read_json
 from ponder.verify.language import check_language
 from ponder.verify.numbers import clip
 
@@ -29,8 +29,10 @@ RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "more than": lambda found, count: found > count,
 }
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+"""Characters without width, which would split a word that is forbidden or counted."""
 _RUN = re.compile(r"\w+")
-_END = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]*_]*+(?=\s|$)")
+_END = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]*_]*+(?=\s|$)|[。！？]++[”’」』）]*+")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z.]+|Mrs?|Ms|Dr|St|[JS]r|Prof|Inc|Ltd|Co|etc|vs|no|cf)\.$"
 )
@@ -42,7 +44,7 @@ Finding = tuple[bool | None, str]
 
 def check_constraints(answer: str, constraints: Sequence[Mapping[str, Any]]) -> Verdict:
     """Right when every constraint is kept; the reason names the first that is broken, or what was found for each."""
-    text = answer.strip()
+    text = _UNSEEN.sub("", answer).strip()
     checks = [_bound(constraint) for constraint in constraints]
     if not text:
         return Verdict("wrong", "the answer is empty")
@@ -66,7 +68,7 @@ def words(text: str) -> list[str]:
 def _bound(constraint: Mapping[str, Any]) -> tuple[str, Callable[[str], Finding]]:
     """The check with its parameters, each of them honoured. Raises ConfigError."""
     kind = constraint.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"unknown constraint kind {kind!r}", f"known kinds: {', '.join(KINDS)}")
     check, parameters = KINDS[kind]
     given = {name: value for name, value in constraint.items() if name != "kind"}
@@ -81,6 +83,13 @@ def _bound(constraint: Mapping[str, Any]) -> tuple[str, Callable[[str], Finding]
         if not isinstance(value, wanted[name]) or (wanted[name] is int and isinstance(value, bool)):
             raise ConfigError(
                 f"constraint {kind!r} has {name} {value!r}", f"it must be a {wanted[name].__name__}"
+            )
+        if (value in ([], "") and f"{name}?" not in parameters) or (
+            wanted[name] is list and not all(isinstance(one, str) and one for one in given[name])
+        ):
+            raise ConfigError(
+                f"constraint {kind!r} has {name} {value!r}",
+                "it must hold texts, none of them empty",
             )
     if given.get("relation", "exactly") not in RELATIONS:
         raise ConfigError(
@@ -165,7 +174,7 @@ def _uses(text: str, words: list[str]) -> Finding:
 
 
 def _forbids(text: str, words: list[str]) -> Finding:
-    hits = [w for w in words if re.search(rf"\b{re.escape(w)}\b", text, re.IGNORECASE)]
+    hits = [w for w in words if re.search(rf"(?<!\w){re.escape(w)}(?!\w)", text, re.IGNORECASE)]
     return not hits, f"{hits[0]!r} is forbidden" if hits else "no forbidden word"
 
 
@@ -276,7 +285,7 @@ def _postscript(text: str, mark: str) -> Finding:
 def _json(text: str) -> Finding:
     fenced = _FENCE.fullmatch(text)
     try:
-        json.loads(fenced[1] if fenced else text)
+        read_json(fenced[1] if fenced else text)
     except (ValueError, RecursionError) as error:
         return False, f"not JSON: {clip(str(error))}"
     return True, "JSON"

@@ -8,7 +8,7 @@ from fractions import Fraction
 from ponder.core.types import Verdict
 from ponder.verify.rational import RationalError, evaluate
 
-_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?: ?/ ?[0-9]+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+| ?/ ?[0-9]+)?", re.ASCII)
 _GROUPED = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", re.ASCII)
 
 
