@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -18,20 +19,16 @@ ASK = [Message("user", "What is 17 * 23?")]
 
 
 @contextmanager
-def endpoint(body: str, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Iterator:
-    """(address, list of request bodies) of a server that gives every request the same answer."""
-    seen: list[dict] = []
+def served(answer: Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]) -> Iterator[str]:
+    """The address of a server whose answers `answer(handler, request body)` writes."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            seen[-1]["__path"] = self.path
-            seen[-1]["__key"] = self.headers.get("Authorization")
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body.encode())
+            answer(self, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def handle(self):
+            with suppress(OSError):  # the client may leave
+                super().handle()
 
         def log_message(self, *args):
             pass
@@ -40,11 +37,29 @@ def endpoint(body: str, status: int = 200, headers: tuple[tuple[str, str], ...] 
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+        yield f"http://127.0.0.1:{server.server_port}/v1"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def endpoint(body: str, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Iterator:
+    """(address, list of request bodies) of a server that gives every request the same answer."""
+    seen: list[dict] = []
+
+    def answer(handler: BaseHTTPRequestHandler, asked: dict[str, Any]) -> None:
+        key = handler.headers.get("Authorization")
+        seen.append(asked | {"__path": handler.path, "__key": key})
+        handler.send_response(status)
+        for name, value in headers:
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    with served(answer) as url:
+        yield url, seen
 
 
 def sse(*events: dict) -> str:
@@ -122,8 +137,65 @@ def test_what_goes_wrong_is_named():
             assert info.value.retry_after_s == 7.0
     with pytest.raises(NetworkError, match="could not be read"):
         HttpClient(HttpConfig("http://127.0.0.1:1/v1", "m", timeout_s=2)).stream(ASK)
-    with pytest.raises(ConfigError, match="base_url is 'localhost'"):
-        HttpClient(HttpConfig("localhost", "m"))
+
+
+HOSTILE = [
+    '{"choices": 5}', '{"choices": "abc"}', '{"choices": ["x"]}', '{"choices": [{"delta": [1]}]}', "5", "[" * 90_000,
+    '{"choices": [{"index": 1e999}]}', '{"choices": [{"index": -1}]}', '{"choices": [{"index": true}]}',
+    '{"choices": [{"delta": {"tool_calls": 7}}]}', '{"choices": [{"delta": {"tool_calls": [{"function": "f"}]}}]}',
+    '{"choices": [{"delta": {"content": 7}}]}', '{"choices": [{"finish_reason": ["stop"]}]}', '{"usage": [1]}',
+    '{"usage": {"prompt_tokens": 1e999}}', '{"usage": {"prompt_tokens": [1]}}', '{"choices": [{"delta": "x"}]}',
+    '{"usage": {"prompt_tokens_details": 3}}', '{"error": {"message": "' + "x" * 10_000 + '"}}',
+]  # fmt: skip
+
+
+def test_answers_of_another_shape_are_errors_of_the_network():
+    bodies = iter(HOSTILE)
+
+    def answer(handler, asked):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(f"data: {next(bodies)}\n\n".encode())
+
+    with served(answer) as url:
+        client = HttpClient(HttpConfig(url, "m"))
+        for body in HOSTILE:
+            with pytest.raises(NetworkError) as info:
+                list(client.stream(ASK))
+            told = str(info.value)
+            assert len(told) < 600 and "broke off" not in told, (body[:80], told)
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"), [("\xb2", 1), ("9" * 400, 3600), ("nan", 1), ("-5", 1), ("2.5", 2.5)]
+)
+def test_how_long_a_busy_server_says_to_wait(wait, seconds):
+    with endpoint("", 429, (("Retry-After", wait),)) as (url, _), pytest.raises(BusyError) as info:
+        HttpClient(HttpConfig(url, "m")).stream(ASK)
+    assert info.value.retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"base_url": f"http://{each}"} for each in ("h:99999", "h:abc", "[::1", "a b/", "h/\r\nX: y", "h/é", "")),
+        *({"base_url": each} for each in ("localhost", "ftp://h", "http://me:secret@h/v1")),
+        *({"api_key": each} for each in ("secret\nX: y", "secreté")),
+        *({"timeout_s": each} for each in (0, -1, float("nan"), float("inf"))),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_is_refused_at_once_and_no_secret_shown(values):
+    with pytest.raises(ConfigError) as info:
+        HttpConfig(**{"base_url": "http://h", "model": "m"} | values)
+    assert "secret" not in str(info.value)
+
+
+def test_a_request_that_is_no_json_and_a_query_in_the_address():
+    with pytest.raises(ConfigError, match="no JSON"):
+        HttpClient(HttpConfig("http://h", "m", extra={"a": float("nan")})).stream(ASK)
+    with endpoint(sse(delta("stop"))) as (url, seen):
+        list(HttpClient(HttpConfig(f"{url}/?version=2", "m")).stream(ASK))
+    assert seen[0]["__path"] == "/v1/chat/completions?version=2"
 
 
 def test_a_response_over_the_limit_is_refused():
@@ -132,33 +204,33 @@ def test_a_response_over_the_limit_is_refused():
         list(HttpClient(HttpConfig(url, "m", max_bytes=2000)).stream(ASK))
 
 
-def test_abort_ends_a_stream_that_says_nothing_more():
+def test_an_answer_that_drips_is_given_up():
+    def drip(handler, asked):
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(2000):
+            handler.wfile.write(b":")
+            handler.wfile.flush()
+            left.wait(0.01)
+
     left = threading.Event()
+    with served(drip) as url, pytest.raises(NetworkError, match=r"no end after 0\.2 s"):
+        list(HttpClient(HttpConfig(url, "m", total_s=0.2)).stream(ASK))
 
-    class Silent(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(sse(delta(content="39")).encode())
-            self.wfile.flush()
-            left.wait(20)
 
-        def log_message(self, *args):
-            pass
+def test_abort_ends_a_stream_that_says_nothing_more():
+    def silent(handler, asked):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(sse(delta(content="39")).encode())
+        handler.wfile.flush()
+        left.wait(20)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/v1"
+    left = threading.Event()
+    with served(silent) as url:
         stream = HttpClient(HttpConfig(url, "m")).stream(ASK)
         for _ in stream:
             threading.Timer(0.05, stream.abort).start()
-        (done,) = stream.completions
-        assert (done.finish_reason, done.message.content) == ("abort", "39")
-    finally:
         left.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    (done,) = stream.completions
+    assert (done.finish_reason, done.message.content) == ("abort", "39")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_http import endpoint, sse
+from test_http import endpoint, served, sse
 from toy_folder import write_toy
 
 import ponder
@@ -36,48 +34,32 @@ def serving(model: ponder.LoadedModel) -> Iterator[tuple[str, list[dict[str, Any
     """A server of `/v1/completions` with ids both ways, and the requests it saw."""
     seen: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append(asked)
-            assert self.path == "/v1/completions" and asked["stream"] and asked["return_token_ids"]
-            wanted = 0 if "logprobs" in asked else None
-            sampling = SamplingParams(
-                temperature=asked["temperature"], top_p=asked["top_p"], seed=asked.get("seed"),
-                max_tokens=asked["max_tokens"], logprobs=wanted,
-            )  # fmt: skip
-            stream = model.worker.submit(TokenRequest(tuple(asked["prompt"]), sampling))
-            self.send_response(200)
-            self.end_headers()
-            for event in stream:
-                choice = {"index": 0, "token_ids": list(event.token_ids), "text": "…"}
-                choice["finish_reason"] = event.finish_reason
-                if wanted is not None:
-                    values = [each.logprob for each in event.logprobs]
-                    choice["logprobs"] = {"token_logprobs": values, "tokens": ["…"] * len(values)}
-                usage = event.usage and {
-                    "prompt_tokens": event.usage.prompt_tokens,
-                    "completion_tokens": event.usage.completion_tokens,
-                }
-                self.wfile.write(sse({"choices": [choice], "usage": usage}).encode())
-            self.wfile.write(b"data: [DONE]\n\n")
+    def answer(handler: BaseHTTPRequestHandler, asked: dict[str, Any]) -> None:
+        seen.append(asked)
+        assert handler.path == "/v1/completions" and asked["stream"] and asked["return_token_ids"]
+        wanted = 0 if "logprobs" in asked else None
+        sampling = SamplingParams(
+            temperature=asked["temperature"], top_p=asked["top_p"], seed=asked.get("seed"),
+            max_tokens=asked["max_tokens"], logprobs=wanted,
+        )  # fmt: skip
+        stream = model.worker.submit(TokenRequest(tuple(asked["prompt"]), sampling))
+        handler.send_response(200)
+        handler.end_headers()
+        for event in stream:
+            choice = {"index": 0, "token_ids": list(event.token_ids), "text": "…"}
+            choice["finish_reason"] = event.finish_reason
+            if wanted is not None:
+                values = [each.logprob for each in event.logprobs]
+                choice["logprobs"] = {"token_logprobs": values, "tokens": ["…"] * len(values)}
+            usage = event.usage and {
+                "prompt_tokens": event.usage.prompt_tokens,
+                "completion_tokens": event.usage.completion_tokens,
+            }
+            handler.wfile.write(sse({"choices": [choice], "usage": usage}).encode())
+        handler.wfile.write(b"data: [DONE]\n\n")
 
-        def handle(self):
-            with suppress(OSError):  # the client may leave
-                super().handle()
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(answer) as url:
+        yield url, seen
 
 
 def test_ids_and_logprobs_are_the_servers_own(toy):
@@ -146,6 +128,16 @@ def test_the_phase_turns_after_the_closing_tag_wherever_chunks_end():
         ([{"choices": [{"text": "five", "finish_reason": "stop"}]}], {}, "text without token_ids"),
         ([chunk([5], "stop")], {"logprobs": 0}, "log-probabilities"),
         ([chunk([5], "stop", logprobs={"token_logprobs": [float("nan")]})], {"logprobs": 0}, "nan"),
+        (
+            [chunk([5], "stop", logprobs={"token_logprobs": [-float("inf")]})],
+            {"logprobs": 0},
+            "inf",
+        ),
+        ([chunk([5], "stop", logprobs=[1])], {"logprobs": 0}, "where an object belongs"),
+        ([chunk([1.7], "stop")], {}, r"token_ids \[1.7\]"),
+        ([chunk([True, -1], "stop")], {}, "token_ids"),
+        ([chunk([5] * 10, "stop")], {}, "10 token_ids of 9"),
+        ([{"choices": [{"index": 5, "token_ids": [1]}]}], {}, "choice 5 of 1"),
         ([{"error": {"message": "out of memory"}}], {}, "out of memory"),
     ],
 )

@@ -8,24 +8,34 @@ thinking state of ours: a thinking budget is refused, and loops are not cut.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from ponder.clients.http import FINISH, HttpConfig, Wire, wire_sampling, wire_usage
-from ponder.core.errors import ConfigError, NetworkError
+from ponder.clients.http import (
+    Exchange,
+    HttpConfig,
+    finish_of,
+    items,
+    mapping,
+    objects,
+    text,
+    whole,
+    wire_sampling,
+    wire_usage,
+)
+from ponder.core.errors import ConfigError
 from ponder.core.types import FinishReason, Phase, TokenEvent, TokenLogprob, TokenRequest, Usage
+
+LEAST = -1e9
+"""A lower log-probability is none of a token that was sampled."""
 
 
 class HttpTokenEngine:
     """A TokenEngine over an endpoint. Requests run side by side on the server; each has a connection of its own."""
 
     def __init__(self, config: HttpConfig) -> None:
-        """Raises ConfigError for an address that is not http(s)."""
-        self._wire = Wire(config, "/completions")
+        self._config = config
         self._num_requests = 0
 
     def submit(self, request: TokenRequest) -> HttpTokenStream:
@@ -50,7 +60,7 @@ class HttpTokenEngine:
             request = replace(request, request_id=f"request-{self._num_requests}")
         plain = replace(sampling, logprobs=None, seed=None)
         body: dict[str, Any] = wire_sampling(plain) | {
-            "model": self._wire.config.model,
+            "model": self._config.model,
             "prompt": list(request.prompt_ids),
             "return_token_ids": True,
             "stream": True,
@@ -60,37 +70,27 @@ class HttpTokenEngine:
             body["seed"] = sampling.seed & ((1 << 63) - 1)  # read as a signed 64-bit number
         if sampling.logprobs is not None:
             body["logprobs"] = 0
-        return HttpTokenStream(request, self._wire, *self._wire.send(body))
+        return HttpTokenStream(request, Exchange(self._config, "/completions", body))
 
 
 class HttpTokenStream:
     """The events of one request. NetworkError when the answer breaks off or holds no ids."""
 
-    def __init__(
-        self,
-        request: TokenRequest,
-        wire: Wire,
-        sock: socket.socket,
-        connection: http.client.HTTPConnection,
-    ) -> None:
-        self._request, self._wire, self._sock, self._connection = request, wire, sock, connection
+    def __init__(self, request: TokenRequest, exchange: Exchange) -> None:
+        self._request, self._exchange = request, exchange
         thinking = request.thinking
         self._close = thinking.close_ids if thinking else ()
         self._phase: Phase = "thinking" if thinking and thinking.starts_open else "answering"
         self._started_open = self._phase == "thinking"
         self._tail: tuple[int, ...] = ()
         self._num_thoughts = self._num_ids = 0
-        self._is_aborted = False
 
     @property
     def request_id(self) -> str:
         return self._request.request_id
 
     def abort(self) -> None:
-        """Closes the connection; the server is expected to stop."""
-        self._is_aborted = True
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._exchange.abort()
 
     def answer_now(self) -> None:
         """Raises ConfigError: the protocol has no word for it."""
@@ -99,42 +99,38 @@ class HttpTokenStream:
     def __iter__(self) -> Iterator[TokenEvent]:
         finish: FinishReason | None = None
         usage = Usage()
-        try:
-            response = self._wire.answer(self._connection)
-            for event in self._wire.events(response):
-                if isinstance(counted := event.get("usage"), dict):
-                    usage = wire_usage(cast(dict[str, Any], counted))
-                for part in cast(list[dict[str, Any]], event.get("choices") or []):
+        with self._exchange.reading():
+            for event in self._exchange.events():
+                usage = wire_usage(event) or usage
+                for part in objects(event.get("choices")):
                     yield from self._tokens(part)
-                    if part.get("finish_reason"):
-                        finish = FINISH.get(str(part["finish_reason"]), "error")
-        except NetworkError:
-            if not self._is_aborted:
-                raise
-        except (OSError, http.client.HTTPException, ValueError, TypeError) as error:
-            if not self._is_aborted:
-                raise self._wire.broken(error) from error
-        finally:
-            self._connection.close()
-            self._sock.close()
-        if finish is None and not self._is_aborted:
-            raise self._wire.broken(EOFError("the answer broke off"))
+                    finish = finish_of(part) or finish
+        if finish is None and not self._exchange.is_aborted:
+            raise self._exchange.broken(EOFError("the answer broke off"))
         yield self._last(finish or "abort", usage)
 
     def _tokens(self, part: dict[str, Any]) -> Iterator[TokenEvent]:
         """An event for each run of ids of one phase."""
-        ids = [int(token_id) for token_id in cast(list[Any], part.get("token_ids") or [])]
+        if whole(part.get("index")):
+            raise ValueError(f"choice {part['index']} of 1")
+        ids = items(part.get("token_ids"))
         if not ids:
-            if part.get("text"):
+            if text(part.get("text")):
                 raise ValueError("the endpoint gives text without token_ids")
             return
+        sampling = self._request.sampling
+        if not all(type(token_id) is int and token_id >= 0 for token_id in ids):
+            raise ValueError(f"token_ids {ids[:8]}")
+        if self._num_ids + len(ids) > (sampling.max_tokens or 0):
+            raise ValueError(f"{self._num_ids + len(ids)} token_ids of {sampling.max_tokens}")
         logprobs: tuple[TokenLogprob, ...] = ()
-        if self._request.sampling.logprobs is not None:
-            told = cast(dict[str, Any], part.get("logprobs") or {})
-            values = [float(value) for value in cast(list[Any], told.get("token_logprobs") or [])]
-            if len(values) != len(ids) or not all(value <= 0 for value in values):
+        if sampling.logprobs is not None:
+            values = items(mapping(part.get("logprobs")).get("token_logprobs"))
+            if len(values) != len(ids) or not all(
+                type(value) in (int, float) and LEAST <= value <= 0 for value in values
+            ):
                 raise ValueError(f"log-probabilities {values[:8]} for {len(ids)} token_ids")
-            logprobs = tuple(TokenLogprob(i, v) for i, v in zip(ids, values, strict=True))
+            logprobs = tuple(TokenLogprob(i, float(v)) for i, v in zip(ids, values, strict=True))
         start = 0
         for at, token_id in enumerate(ids, 1):
             phase = self._advance(token_id)
