@@ -8,6 +8,8 @@ import pytest
 
 from ponder.train.entry import main, read_recipe
 
+MICRO = Path(__file__).parents[2] / "recipes" / "micro"
+
 TINY = """
 [stage]
 type = "pretrain"
@@ -35,6 +37,16 @@ def tokenizer_folder(tmp_path_factory) -> Path:
     )
     main([recipe], say=lambda line: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm(tokenizer_folder, tmp_path_factory) -> Path:
+    """micro after seconds of fine-tuning: it knows the form of an answer, and seldom what to answer."""
+    run = tmp_path_factory.mktemp("warm") / "run"
+    override = f"stage.tokenizer={tokenizer_folder}"
+    made = main([MICRO / "pretrain.toml"], [override], run_dir=run, say=lambda line: None)
+    assert made is not None
+    return made
 
 
 @pytest.fixture

@@ -161,3 +161,15 @@ def test_journal_gives_back_the_bits_and_drops_a_cut_line(tmp_path):
     again.clear()
     assert not path.exists() and Journal(path).get("key", 0, 1) is None
     assert isinstance(one.answers[0], Answer)
+
+
+def test_a_journal_cut_inside_a_character_is_read(tmp_path):
+    path = tmp_path / "rollouts.jsonl"
+    one = replace(group(Draw("a/S", 1), True), question="½ · 3 ÷ 2 = ?")
+    Journal(path).add("key", 0, 0, one)
+    first = path.read_bytes()
+    inside = [at for at in range(len(first)) if first[at] & 0xC0 == 0x80]
+    assert inside
+    for length in (1, *inside, len(first) - 1):
+        path.write_bytes(first + first[:length])
+        assert Journal(path).get("key", 0, 0) == one and path.read_bytes() == first

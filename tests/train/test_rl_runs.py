@@ -32,16 +32,6 @@ def quiet(line: str) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def warm(tokenizer_folder, tmp_path_factory) -> Path:
-    """micro after a minute's fine-tuning: it knows the form of an answer, and seldom what to answer."""
-    run = tmp_path_factory.mktemp("warm")
-    override = f"stage.tokenizer={tokenizer_folder}"
-    made = main([RECIPES / "pretrain.toml"], [override], run_dir=run / "run", say=quiet)
-    assert made is not None
-    return made
-
-
 def recipe_of(warm: Path, *overrides: str):
     given = [f"stage.start_from={warm}", *overrides]
     return read_recipe([RECIPES / "rl.toml"], given).stage
@@ -140,6 +130,13 @@ def test_a_step_that_is_no_number_is_rejected_and_named(warm, tmp_path):
         ("stage.schedule={stop_after_s=9}", "exactly one"),
         ("stage.sampling.samples=1", "allowed is 2 or more"),
         ("stage.sampling.max_tokens=3", "this run cannot learn"),
+        ("stage.pools.refresh_steps=0", "refresh_steps is 0"),
+        ("stage.checkpoint_steps=0", "allowed is 1 or more"),
+        ("stage.sampling.first_max_tokens=99", "allowed is 2 to 48"),
+        ("stage.algorithm.kl_weight=nan", "kl_weight is nan"),
+        ("stage.reward.call_cost=-1.0", "allowed is 0 to 1"),
+        ('stage.algorithm={name="expert", kl_weight=0.1}', "which has no use for it"),
+        ('stage.algorithm={name="cispo", dual_clip=3.0}', "which has no use for it"),
     ],
 )
 def test_what_is_refused(warm, tmp_path, override, words):
@@ -157,8 +154,8 @@ SHORT = (
 )  # fmt: skip
 
 
-def start_process(warm: Path, run: Path, resume: bool) -> subprocess.Popen:
-    overrides = [f"stage.start_from={warm}", *SHORT]
+def start_process(start: Path, run: Path, resume: bool, options=SHORT) -> subprocess.Popen:
+    overrides = [f"stage.start_from={start}", *options]
     command = [sys.executable, "-m", "ponder", "train"]
     command += ["--resume"] if resume else [str(RECIPES / "rl.toml"), "--run-dir"]
     command += [str(run)]
@@ -216,15 +213,16 @@ def moments(run: Path, rng: random.Random) -> dict[str, Callable[[], bool]]:
     }
 
 
-def check_killed(warm: Path, path: Path, rng: random.Random, rounds: int) -> int:
+def check_killed(start: Path, path: Path, rng: random.Random, rounds: int, options=SHORT) -> int:
     whole, cut = path / "whole", path / "cut"
-    uninterrupted = start_process(warm, whole, resume=False)
+    uninterrupted = start_process(start, whole, False, options)
     killed = 0
     for _ in range(rounds):
         for is_time in moments(cut, rng).values():
             resume = (cut / "config.toml").is_file()
-            killed += kill_when(start_process(warm, cut, resume), is_time)
-    kill_when(start_process(warm, cut, (cut / "config.toml").is_file()), lambda: False)
+            killed += kill_when(start_process(start, cut, resume, options), is_time)
+    last = start_process(start, cut, (cut / "config.toml").is_file(), options)
+    kill_when(last, lambda: False)
     assert not kill_when(uninterrupted, lambda: False)
     left, right = contents(whole), contents(cut)
     assert set(left) == set(right)

@@ -10,7 +10,6 @@ Limits: judges run in the workers; Ray moves pickled objects, so the cluster mus
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.agent import Episode
+from ponder.clients.ray_tokens import connected
 from ponder.core.errors import BackendError, ConfigError
 from ponder.model.config import ModelConfig
 from ponder.model.ops import make_ops
@@ -86,7 +86,8 @@ class RayRollouts:
         self._cluster = cluster or ClusterConfig(rollout_workers=1)
         if self._cluster.rollout_workers < 1:
             raise ConfigError("rollout_workers is 0", "give cluster.rollout_workers, 1 or more")
-        self._ray = _connected(self._cluster)
+        cpus = self._cluster.rollout_workers * self._cluster.worker_threads
+        self._ray = connected(self._cluster.address, cpus)
         kind = self._ray.remote(Worker)
         self._new: Callable[..., Any] = kind.options(num_cpus=self._cluster.worker_threads).remote
         self._arguments = (model, str(folder.resolve()), self._cluster.worker_threads)
@@ -210,32 +211,3 @@ def _batches(asks: Iterable[Ask], size: int) -> Iterator[list[tuple[int, Ask]]]:
             batch = []
     if batch:
         yield batch
-
-
-def _connected(cluster: ClusterConfig) -> Any:
-    """The ray module, connected to its cluster; no usage report leaves a cluster that is started here."""
-    try:
-        ray = importlib.import_module("ray")
-        usage = importlib.import_module("ray._common.usage.usage_lib")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "ray":
-            raise
-        raise ConfigError(
-            "rollout workers need ray, which is not installed",
-            "install it with: pip install 'ponder[cluster]'",
-        ) from error
-    if ray.is_initialized():
-        return ray
-    if cluster.address:
-        try:
-            ray.init(address=cluster.address, logging_level="warning")
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(
-                f"no Ray cluster answers at {cluster.address!r}",
-                "start one with `ray start --head`, or leave cluster.address out",
-            ) from error
-        return ray
-    usage.set_usage_stats_enabled_via_env_var(False)
-    cpus = cluster.rollout_workers * cluster.worker_threads
-    ray.init(num_cpus=cpus, include_dashboard=False, logging_level="warning")
-    return ray

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -86,10 +86,10 @@ class RlTrainer:
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
         template = ChatTemplate.from_folder(recipe.start_from, self._tokenizer)
-        banned = banned_ids(template, config)
-        self._rollouts = _rollouts(recipe, config, template, banned)
+        self.banned_ids = banned_ids(template, config)
+        self._rollouts = _rollouts(recipe, config, template, self.banned_ids, self._say)
         self._algorithm = algorithm_of(recipe.algorithm.name)
-        self._term = _term(recipe, banned)
+        self._term = _term(recipe, self.banned_ids)
         self.pools = self._new_pools()
         self._health = Health(recipe.health)
         self._journal = Journal(run.path / "rollouts.jsonl")
@@ -98,6 +98,10 @@ class RlTrainer:
         self._version = 0
         self.progress = Progress()
         self._report = report
+
+    def _say(self, what: str) -> None:
+        """Told of workers that come and go: on the screen alone, since it changes no result."""
+        self._report({"step": self.progress.step, "event": "cluster", "what": what})
 
     def _new_pools(self) -> Pools:
         recipe = self.recipe
@@ -419,12 +423,16 @@ class RlTrainer:
 
 
 def _rollouts(
-    recipe: RlRecipe, config: ModelConfig, template: ChatTemplate, banned: tuple[int, ...]
+    recipe: RlRecipe,
+    config: ModelConfig,
+    template: ChatTemplate,
+    banned: tuple[int, ...],
+    say: Callable[[str], None],
 ) -> Rollouts | RayRollouts:
     """In this process, or on the recipe's workers; the same answers, to the bit."""
     how = RolloutConfig(max_turns=recipe.sampling.max_turns, banned_ids=banned)
     if recipe.cluster.rollout_workers:
-        return RayRollouts(config, recipe.start_from, how, recipe.cluster)
+        return RayRollouts(config, recipe.start_from, how, recipe.cluster, say)
     return Rollouts(config, template, how, ops=make_ops(threads=recipe.threads))
 
 
