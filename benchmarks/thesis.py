@@ -13,7 +13,9 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -358,7 +360,8 @@ def measure(jobs: Sequence[Job], results: Path, processes: int) -> None:
         for job in missing:
             told(job, work(job, results))
         return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
         coming = {pool.submit(work, job, results): job for job in missing}
         try:
             for each in as_completed(coming):
@@ -366,6 +369,18 @@ def measure(jobs: Sequence[Job], results: Path, processes: int) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def end_with_parent() -> None:
+    """A worker whose command was killed ends as well; what it was measuring is measured anew."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None, "no worker"
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(slots=True)

@@ -250,7 +250,8 @@ def picture(bands: Sequence[Mapping[str, Any]]) -> str:
     height = 60 + line * len(names)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + (width + gap) * len(order)}" '
-        f'height="{height}" font-family="sans-serif" font-size="12">'
+        f'height="{height}" font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
     ]
     for at, name in enumerate(names):
         parts.append(f'<text x="4" y="{44 + line * at}">{html.escape(name)}</text>')
