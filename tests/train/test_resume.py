@@ -11,7 +11,7 @@ from ponder.core.errors import BackendError, ConfigError, StorageError
 from ponder.model.folder import load_model
 from ponder.model.shapes import named_shape
 from ponder.runs import RunFolder
-from ponder.train.checkpoint import MOMENTS, WEIGHTS
+from ponder.train.checkpoint import MOMENTS, WEIGHTS, start_weights
 from ponder.train.entry import main
 from ponder.train.trainer import Trainer
 
@@ -26,7 +26,8 @@ def trainer(stage, path, kill_at: int | None = None, resume: bool = False) -> Tr
             raise Killed
 
     run = RunFolder.open(path) if resume else RunFolder.create(path, "")
-    made = Trainer(stage, named_shape("micro"), run, report=report)
+    start = start_weights(stage.start_from)[1] if stage.start_from else None
+    made = Trainer(stage, named_shape("micro"), run, start, report)
     if resume:
         made.resume()
     return made
