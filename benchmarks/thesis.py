@@ -170,8 +170,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"thesis: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("thesis: stopped; the same command goes on from here", file=sys.stderr)
-        return EXIT_CODES["interrupted"]
+        print("thesis: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        os._exit(EXIT_CODES["interrupted"])  # at once: what is measured now would be waited for
     made = report(
         list(models.values()),
         [
@@ -361,14 +361,13 @@ def measure(jobs: Sequence[Job], results: Path, processes: int) -> None:
             told(job, work(job, results))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
-        coming = {pool.submit(work, job, results): job for job in missing}
-        try:
-            for each in as_completed(coming):
-                told(coming[each], each.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(processes, context, initializer=end_with_parent)
+    coming = {pool.submit(work, job, results): job for job in missing}
+    try:
+        for each in as_completed(coming):
+            told(coming[each], each.result())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def end_with_parent() -> None:
