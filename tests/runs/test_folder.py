@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ponder.core.errors import StorageError
 from ponder.runs import RunFolder
+from ponder.runs.folder import write_atomically
 
 
 def put(text: str):
@@ -75,3 +78,78 @@ def test_what_came_after_the_checkpoint_is_dropped(tmp_path):
     assert run.checkpoint().name == "00000002"
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+
+
+HOLDER = """
+import sys
+from ponder.runs import RunFolder
+from ponder.runs.folder import write_atomically
+run = RunFolder.open(sys.argv[1])
+run.hold()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_cannot_write_one_run(tmp_path):
+    RunFolder.create(tmp_path / "run", "")
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        late = RunFolder.open(tmp_path / "run")
+        writes = (late.hold, lambda: late.log({"step": 1}), lambda: late.rewind(0), lambda: late.save_config(""),
+                  lambda: late.save_checkpoint(1, put("one")))  # fmt: skip
+        for write in writes:
+            with pytest.raises(StorageError, match="being written by another process"):
+                write()
+        assert {path.name for path in late.path.iterdir()} == {
+            "config.toml",
+            "checkpoints",
+            ".lock",
+        }
+        other.kill()
+    late.log({"step": 1})
+
+
+def test_a_checkpoint_that_changed_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "")
+    for step in (1, 2, 3):
+        run.save_checkpoint(step, put(f"weights {step}"), keep=True)
+    flipped = bytearray((run.path / "checkpoints/00000003/weights").read_bytes())
+    flipped[2] ^= 1
+    (run.path / "checkpoints/00000003/weights").write_bytes(flipped)
+    (run.path / "checkpoints/00000002/weights").unlink()
+    for step in (None, 3, 2):
+        with pytest.raises(StorageError, match=r"is damaged.*\n.*--from-step.*1, 2, 3"):
+            run.checkpoint(step)
+    assert run.checkpoint(1).name == "00000001"
+    (run.path / "checkpoints/0004.bak").mkdir()
+    assert len(run.checkpoints()) == 3
+
+
+@pytest.mark.parametrize(
+    "line", ["junk", "[1]", '{"step": "x"}', '{"step": 1e999}', "[" * 9000, "\x00\xff"]
+)
+def test_a_line_that_no_run_wrote_is_named_before_anything_is_dropped(tmp_path, line):
+    run = RunFolder.create(tmp_path / "run", "")
+    run.save_checkpoint(5, put("five"))
+    path = run.path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line.encode("latin-1") + b'\n{"step": 2}\n')
+    with pytest.raises(StorageError, match=r"line 2 of .* is damaged"):
+        run.rewind(1)
+    assert [step.name for step in run.checkpoints()] == ["00000005"]
+
+
+def test_what_a_kill_left_half_written_is_gone_after_a_resume(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "")
+    (run.path / "checkpoints/.00000007.partial").mkdir()
+    run.rewind(0)
+    assert list((run.path / "checkpoints").iterdir()) == []
+    (run.path / "in the way").mkdir()
+    with pytest.raises(OSError):
+        write_atomically(run.path / "in the way", "text")
+    assert not list(run.path.glob(".*.partial"))

@@ -26,7 +26,7 @@ def offsets(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, dict
             if not line:
                 return
             if line.endswith(b"\n"):
-                yield start, _record(line)
+                yield start, record_of(line)
             elif not _skip_line(file):
                 return
             else:
@@ -36,7 +36,7 @@ def offsets(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, dict
 def record_at(file: BinaryIO, offset: int) -> dict[str, Any]:
     """The record that `offsets` found at this place."""
     file.seek(offset)
-    return _record(file.readline(LONGEST_LINE)) or {}
+    return record_of(file.readline(LONGEST_LINE)) or {}
 
 
 def _skip_line(file: BinaryIO) -> bool:
@@ -47,7 +47,8 @@ def _skip_line(file: BinaryIO) -> bool:
     return False
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The object that a line holds; None when it holds none."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

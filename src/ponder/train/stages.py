@@ -75,7 +75,11 @@ def open_folder(recipe: Recipe, run_dir: Path | None, resume: bool) -> RunFolder
     """The folder of a new run, or of one to go on with."""
     if run_dir is None:
         raise ConfigError("no run folder", "name one with --run-dir; weights and metrics go there")
-    return RunFolder.open(run_dir) if resume else RunFolder.create(run_dir, config_toml(recipe))
+    if not resume:
+        return RunFolder.create(run_dir, config_toml(recipe))
+    folder = RunFolder.open(run_dir)
+    folder.hold()
+    return folder
 
 
 class Trains(Protocol):
