@@ -65,6 +65,31 @@ struct AttendBlock {
   float scale;
 };
 
+// Backward of one sequence against one key/value head. Rows of `out`, `d_out` and `d_q` are `row` floats apart, their
+// heads head_dim. A sequence sees `first_slot` slots of another before its own.
+struct AttendGradients {
+  const float* const* keys;  // by slot
+  const float* const* values;
+  float* const* d_keys;  // added to
+  float* const* d_values;
+  const float* q;  // of row 0, first query head of the group
+  size_t q_row, q_head;
+  const float* out;
+  const float* d_out;
+  float* d_q;
+  size_t row;
+  int rows, group, first_slot, head_dim;
+  float scale;
+};
+
+constexpr int kGradientRows = 48;  // query rows whose weights are held at a time
+
+inline size_t attend_gradients_scratch(int slots, int head_dim) {
+  const size_t width = static_cast<size_t>(head_dim + 15) / 16 * 16;
+  const size_t lanes = static_cast<size_t>(slots + 15) / 16 * 16;
+  return 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
+}
+
 struct Kernels {
   const char* name;
   int act_bytes;  // bytes of one quantised activation
@@ -82,6 +107,10 @@ struct Kernels {
   void (*log_softmax)(const float* x, int n, float* y);
   // `scratch` holds attend_scratch() floats.
   void (*attend)(const AttendBlock& block, float* scratch);
+  void (*swiglu_gradients)(const float* gate, const float* up, const float* dy, int n,
+                           float* d_gate, float* d_up);
+  // `scratch` holds attend_gradients_scratch() floats.
+  void (*attend_gradients)(const AttendGradients& a, float* scratch);
 };
 
 inline size_t attend_scratch(int rows, int head_dim) {

@@ -485,9 +485,15 @@ inline void attend(const AttendBlock& b, float* scratch) {
   }
 }
 
+}  // namespace PONDER_ARCH
+
+#include "gradients_impl.h"
+
+namespace PONDER_ARCH {
+
 constexpr ponder::Kernels table(const char* name) {
-  return {name,     sizeof(Q8Dot::Act), quantise_row, pack_panel,  product, rms_norm,
-          rope,     swiglu,             log_softmax,  attend};
+  return {name,     sizeof(Q8Dot::Act), quantise_row, pack_panel, product,          rms_norm,
+          rope,     swiglu,             log_softmax,  attend,     swiglu_gradients, attend_gradients};
 }
 
 }  // namespace PONDER_ARCH

@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -117,6 +118,17 @@ void swiglu(Ops& ops, nb::handle gate_up, nb::handle y) {
   ops.swiglu(in.data<float>(), in.dim(0), out.dim(1), out.data<float>());
 }
 
+void swiglu_gradients(Ops& ops, nb::handle gate_up, nb::handle dy, nb::handle d_gate_up) {
+  const Array in(gate_up, "gate_up", 2, 'f'), slope(dy, "dy", 2, 'f');
+  const Array out(d_gate_up, "d_gate_up", 2, 'f', true);
+  for (const Array* a : {&slope, &out}) a->expect(0, in.dim(0), "rows of gate_up");
+  out.expect(1, in.dim(1), "columns of gate_up");
+  require(in.dim(1) == 2 * static_cast<int64_t>(slope.dim(1)), "gate_up must be twice as wide as dy");
+  const Unlocked unlocked(rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.swiglu_gradients(in.data<float>(), slope.data<float>(), in.dim(0), slope.dim(1),
+                       out.data<float>());
+}
+
 void log_softmax(Ops& ops, nb::handle x, nb::handle y) {
   const Array in(x, "logits", 2, 'f'), out(y, "y", 2, 'f', true);
   out.expect(0, in.dim(0), "rows of logits");
@@ -163,6 +175,36 @@ void attend_packed(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handl
   const Attend a = attend_call(qa, ka, va, oa, sa, scale);
   const Unlocked unlocked(attend_cost_ns(a));
   ops.attend(a);
+}
+
+void attend_gradients(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
+                      nb::handle d_out, nb::handle d_q, nb::handle d_k, nb::handle d_v,
+                      nb::handle starts, nb::object parents, float scale) {
+  const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
+  const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f');
+  const Array doa(d_out, "d_out", 3, 'f'), dqa(d_q, "d_q", 3, 'f', true);
+  const Array dka(d_k, "d_k", 3, 'f', true), dva(d_v, "d_v", 3, 'f', true);
+  const Array sa(starts, "starts", 1, 'i');
+  const Attend a = attend_call(qa, ka, va, oa, sa, scale);
+  for (int axis = 0; axis < 3; ++axis) {
+    for (const Array* each : {&doa, &dqa}) each->expect(axis, qa.dim(axis), "shape of q");
+    for (const Array* each : {&dka, &dva}) each->expect(axis, ka.dim(axis), "shape of k");
+  }
+  std::unique_ptr<Array> pa;
+  if (!parents.is_none()) {
+    pa = std::make_unique<Array>(parents, "parents", 1, 'i');
+    pa->expect(0, a.sequences, "sequences");
+    for (int s = 0; s < a.sequences; ++s) {
+      const int parent = pa->data<int32_t>()[s];
+      require(parent < s && parent >= -1, "a parent must stand before its sequence");
+    }
+  }
+  const size_t kept = static_cast<size_t>(ka.dim(0)) * ka.dim(1) * ka.dim(2) * sizeof(float);
+  const Unlocked unlocked(5 * attend_cost_ns(a));
+  std::memset(dka.data<void>(), 0, kept);
+  std::memset(dva.data<void>(), 0, kept);
+  ops.attend_gradients(a, {pa ? pa->data<int32_t>() : nullptr, doa.data<float>(),
+                           dqa.data<float>(), dka.data<float>(), dva.data<float>()});
 }
 
 void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
@@ -223,7 +265,11 @@ NB_MODULE(_native, m) {
       .def("rope", &ponder::rope)
       .def("swiglu", &ponder::swiglu)
       .def("log_softmax", &ponder::log_softmax)
+      .def("swiglu_gradients", &ponder::swiglu_gradients)
       .def("attend_packed", &ponder::attend_packed)
+      .def("attend_gradients", &ponder::attend_gradients, nb::arg(), nb::arg(), nb::arg(),
+           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
+           nb::arg())
       .def("attend_paged", &ponder::attend_paged);
   m.def("kernel_names", [] {
     nb::list names;

@@ -179,6 +179,18 @@ void Ops::swiglu(const float* gate_up, int rows, int n, float* y) {
   });
 }
 
+void Ops::swiglu_gradients(const float* gate_up, const float* dy, int rows, int n,
+                           float* d_gate_up) {
+  over_rows(rows, static_cast<size_t>(n) * 6, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const float* gate = gate_up + static_cast<size_t>(r) * n * 2;
+      float* d_gate = d_gate_up + static_cast<size_t>(r) * n * 2;
+      kernels_.swiglu_gradients(gate, gate + n, dy + static_cast<size_t>(r) * n, n, d_gate,
+                                d_gate + n);
+    }
+  });
+}
+
 void Ops::log_softmax(const float* x, int rows, int n, float* y) {
   over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
     for (int r = first; r < last; ++r) {
@@ -272,6 +284,40 @@ void Ops::attend(const Attend& a) {
   const int count = static_cast<int>(tasks.size());
   if (attend_cost_ns(a) > kWorthSharing) return pool_.run(count, run);
   for (int i = 0; i < count; ++i) run(i);
+}
+
+void Ops::attend_gradients(const Attend& a, const Gradients& g) {
+  const auto width = static_cast<size_t>(a.head_dim);
+  const int group = a.heads / a.kv_heads;
+  // One task a head: sequences with one parent add to the same rows, in their order.
+  pool_.run(a.kv_heads, [&](int head) {
+    std::vector<const float*> keys, values;
+    std::vector<float*> d_keys, d_values;
+    const auto see = [&](int first, int last) {
+      for (int t = first; t < last; ++t) {
+        const size_t to = (static_cast<size_t>(t) * a.kv_heads + head) * width;
+        keys.push_back(a.k.data + t * a.k.row + head * a.k.head);
+        values.push_back(a.v.data + t * a.v.row + head * a.v.head);
+        d_keys.push_back(g.d_k + to);
+        d_values.push_back(g.d_v + to);
+      }
+    };
+    for (int s = 0; s < a.sequences; ++s) {
+      const int first = a.starts[s], rows = a.starts[s + 1] - first;
+      const int parent = g.parents != nullptr ? g.parents[s] : -1;
+      keys.clear(), values.clear(), d_keys.clear(), d_values.clear();
+      if (parent >= 0) see(a.starts[parent], a.starts[parent + 1]);
+      const int first_slot = static_cast<int>(keys.size());
+      see(first, first + rows);
+      const size_t at = (static_cast<size_t>(first) * a.heads + head * group) * width;
+      const AttendGradients block{
+          keys.data(), values.data(), d_keys.data(), d_values.data(),
+          a.q.data + first * a.q.row + head * group * a.q.head, a.q.row, a.q.head, a.out + at,
+          g.d_out + at, g.d_q + at, a.heads * width, rows, group, first_slot, a.head_dim, a.scale};
+      kernels_.attend_gradients(
+          block, scratch<float>(attend_gradients_scratch(first_slot + rows, a.head_dim)));
+    }
+  });
 }
 
 }  // namespace ponder

@@ -65,6 +65,15 @@ struct Attend {
   float* pool_values;
 };
 
+// Backward of attention without a cache: `parents`, if not null, names for each sequence the one it goes on from, or -1.
+struct Gradients {
+  const int32_t* parents;
+  const float* d_out;  // [T, H, C] like attend.out and d_q
+  float* d_q;
+  float* d_k;  // [T, K, C] like d_v
+  float* d_v;
+};
+
 class Ops {
  public:
   Ops(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads) {}
@@ -80,6 +89,8 @@ class Ops {
   void swiglu(const float* gate_up, int rows, int n, float* y);
   void log_softmax(const float* x, int rows, int n, float* y);
   void attend(const Attend& a);
+  void swiglu_gradients(const float* gate_up, const float* dy, int rows, int n, float* d_gate_up);
+  void attend_gradients(const Attend& a, const Gradients& g);
 
  private:
   // Calls body(first, last) over ranges of rows, in parallel when the work is worth a hand-over.

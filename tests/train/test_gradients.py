@@ -11,6 +11,7 @@ from packing import Sample, gradient, packed, sharp
 from torch.autograd import gradcheck
 from toy import toy_config
 
+from ponder.model.ops.native import NativeOps, kernel_names
 from ponder.model.ops.torch_native import NativeTorchOps
 from ponder.model.ops.torch_ops import TorchOps
 from ponder.model.view import PackedView, PagedView
@@ -60,6 +61,25 @@ class Float64Kernels:
                 out[t] = np.einsum("hs,shc->hc", weights, v[seen])
         return out
 
+    def swiglu_gradients(self, gate_up, dy):
+        return gradients_of(lambda x: TorchOps().swiglu(x), [gate_up], dy)[0]
+
+    def attend_gradients(self, q, k, v, out, d_out, view, scale):
+        def attend(*given):
+            return TorchOps().attend(*given, view, 0, scale)
+
+        return gradients_of(attend, [q, k, v], d_out)
+
+
+def gradients_of(function, arrays, d_out):
+    """torch's own, of arrays in numpy."""
+    leaves = [torch.from_numpy(x.copy()).requires_grad_() for x in arrays]
+    with torch.enable_grad():
+        return [
+            g.numpy()
+            for g in torch.autograd.grad(function(*leaves), leaves, torch.from_numpy(d_out))
+        ]
+
 
 def leaf(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed + sum(shape))
@@ -100,18 +120,48 @@ def test_attention_s_gradient_is_the_derivative_with_and_without_shared_rows(par
     assert torch.allclose(found, truth, atol=1e-12)
 
 
-def test_long_rows_are_attended_to_in_parts():
-    view = PackedView(torch.tensor([0, 40, 340, 900], dtype=torch.int32), (-1, 0, 0))
+VIEWS = [
+    ([0, 40, 340, 900], (-1, 0, 0)),
+    ([0, 1, 2, 50, 51, 99, 147, 196], ()),
+    ([0, 5, 6, 70, 70, 75], (-1, 0, 1, -1, 3)),
+]
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+@pytest.mark.parametrize(("starts", "parents"), VIEWS)
+@pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 64), (3, 1, 20), (2, 2, 16)])
+def test_the_kernels_backward_passes_are_torch_s_in_float64(
+    kernels, starts, parents, heads, kv_heads, size
+):
+    view = PackedView(torch.tensor(starts, dtype=torch.int32), parents)
+    rows = starts[-1]
+    whole = [leaf(rows, n, size + 3, seed=n).detach() for n in (heads, kv_heads, kv_heads + 1)]
+    given = [whole[0] * 2, whole[1] * 2, whole[2][:, 1:]]
     given = [
-        x.detach().requires_grad_()
-        for x in (leaf(900, 2, 4), leaf(900, 1, 4), leaf(900, 1, 4, seed=1))
-    ]
-    ops = NativeTorchOps(Float64Kernels())
-    factor = leaf(900, 2, 4, seed=9).detach()
-    found = torch.autograd.grad((ops.attend(*given, view, 0, 0.5) * factor).sum(), given)
-    truth = torch.autograd.grad((TorchOps().attend(*given, view, 0, 0.5) * factor).sum(), given)
-    for a, b in zip(found, truth):
-        assert torch.allclose(a, b, atol=1e-10)
+        x.float()[..., :size].requires_grad_() for x in given
+    ]  # strided, like slices of one projection
+    exact = [x.detach().double().requires_grad_() for x in given]
+    factor = leaf(rows, heads, size, seed=9).detach()
+    for threads in (1, 2):
+        ops = NativeTorchOps(NativeOps(threads, kernels))
+        found = torch.autograd.grad(
+            (ops.attend(*given, view, 0, 0.2) * factor.float()).sum(), given
+        )
+        truth = torch.autograd.grad((TorchOps().attend(*exact, view, 0, 0.2) * factor).sum(), exact)
+        for a, b in zip(found, truth):
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=2e-5 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+@pytest.mark.parametrize("width", [1, 16, 37])
+def test_the_kernels_swiglu_gradient_is_torch_s_in_float64(kernels, width):
+    ops = NativeTorchOps(NativeOps(2, kernels))
+    x = (leaf(50, 2 * width) * 8).detach().float().requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    factor = leaf(50, width, seed=9).detach()
+    (found,) = torch.autograd.grad((ops.swiglu(x) * factor.float()).sum(), x)
+    (truth,) = torch.autograd.grad((TorchOps().swiglu(exact) * factor).sum(), exact)
+    torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=1e-6)
 
 
 def group(seed: int = 0) -> list[Sample]:

@@ -13,7 +13,7 @@ from ponder.core.errors import ConfigError
 from ponder.model import transformer
 from ponder.model.config import ModelConfig
 from ponder.model.ops import make_ops
-from ponder.model.ops.protocol import Ops, WeightsFormat
+from ponder.model.ops.protocol import GradientOps, Ops, WeightsFormat
 from ponder.model.ops.torch_native import NativeTorchOps, PackedLinear
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
@@ -69,7 +69,7 @@ class Network(nn.Module):
         _check(kernels, weights_format)
         self.config = config
         self._plain = TorchOps()
-        self._native = NativeTorchOps(make_ops("native", 1)) if kernels == "native" else None
+        self._native = NativeTorchOps(_kernels()) if kernels == "native" else None
         self._weights_format: WeightsFormat = weights_format
         self._packed: dict[str, tuple[Any, PackedLinear]] = {}
         self._merged: dict[str, tuple[Any, Tensor]] = {}
@@ -282,6 +282,10 @@ class _Again(Function):
         d_hidden_ND = next(found)
         d_leaves = [next(found) if leaf.requires_grad else None for leaf in leaves]
         return None, None, d_hidden_ND, *d_leaves
+
+
+def _kernels() -> GradientOps:
+    return cast(GradientOps, make_ops("native", 1))
 
 
 def _check(kernels: str, weights_format: str) -> None:

@@ -28,6 +28,22 @@ class Ops:
     def rope(self, x: F32, cos: F32, sin: F32, y: F32, /) -> None: ...
     def swiglu(self, gate_up: F32, y: F32, /) -> None: ...
     def log_softmax(self, x: F32, y: F32, /) -> None: ...
+    def swiglu_gradients(self, gate_up: F32, dy: F32, d_gate_up: F32, /) -> None: ...
+    def attend_gradients(
+        self,
+        q: F32,
+        k: F32,
+        v: F32,
+        out: F32,
+        d_out: F32,
+        d_q: F32,
+        d_k: F32,
+        d_v: F32,
+        starts: NDArray[Any],
+        parents: NDArray[Any] | None,
+        scale: float,
+        /,
+    ) -> None: ...
     def attend_packed(
         self, q: F32, k: F32, v: F32, out: F32, starts: NDArray[Any], scale: float, /
     ) -> None: ...

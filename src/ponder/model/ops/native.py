@@ -16,7 +16,7 @@ from ponder.model.ops import _native, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import F32
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, PagedView, View
+from ponder.model.view import KVPool, PackedView, PagedView, View
 
 _FORMATS: dict[WeightsFormat, int] = {"fp32": 0, "bf16": 1, "int8": 2}
 
@@ -99,6 +99,28 @@ class NativeOps:
         else:
             self._ops.attend_packed(q_THC, k_TKC, v_TKC, out, view.starts_S1, scale)
         return out
+
+    def attend_gradients(
+        self,
+        q_THC: F32,
+        k_TKC: F32,
+        v_TKC: F32,
+        out_THC: F32,
+        d_out_THC: F32,
+        view: PackedView,
+        scale: float,
+    ) -> tuple[F32, F32, F32]:
+        dq, dk, dv = (_empty(x.shape, _f32) for x in (q_THC, k_TKC, v_TKC))
+        parents_S = np.array(view.parents_S, np.int32) if view.parents_S else None
+        self._ops.attend_gradients(
+            q_THC, k_TKC, v_TKC, out_THC, d_out_THC, dq, dk, dv, view.starts_S1, parents_S, scale
+        )
+        return dq, dk, dv
+
+    def swiglu_gradients(self, gate_up_T2F: F32, dy_TF: F32) -> F32:
+        found = _empty(gate_up_T2F.shape, _f32)
+        self._ops.swiglu_gradients(gate_up_T2F, dy_TF, found)
+        return found
 
     def swiglu(self, gate_up_T2F: F32) -> F32:
         rows, width = gate_up_T2F.shape

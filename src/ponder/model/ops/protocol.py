@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ponder.model.config import ModelConfig
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, View
+from ponder.model.view import KVPool, PackedView, View
 
 Array = Any
 """An array of the op set: numpy for `reference` and `native`, torch for `torch`."""
@@ -112,4 +112,25 @@ class Ops(Protocol):
 
     def to_numpy(self, array: Array) -> NDArray[np.float32]:
         """A result (hidden states, logits, log-probabilities) as a numpy array."""
+        ...
+
+
+class GradientOps(Ops, Protocol):
+    """An op set over numpy arrays with backward passes; their bits are no contract."""
+
+    def attend_gradients(
+        self,
+        q_THC: Array,
+        k_TKC: Array,
+        v_TKC: Array,
+        out_THC: Array,
+        d_out_THC: Array,
+        view: PackedView,
+        scale: float,
+    ) -> tuple[Array, Array, Array]:
+        """Gradients of q, k and v from that of `attend`'s result `out`; a sequence's parent stands before it."""
+        ...
+
+    def swiglu_gradients(self, gate_up_T2F: Array, dy_TF: Array) -> Array:
+        """Gradient of `gate_up` from that of `swiglu`'s result."""
         ...

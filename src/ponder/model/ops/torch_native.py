@@ -1,9 +1,7 @@
 """model/ops/torch_native: the torch op set whose forward is another op set's kernels, so that training has their bits.
 
 `kernels` is an op set over numpy arrays: `native` with one thread, which any number of threads may call at once.
-Backward passes are torch, by exact formulas; they compute in the dtype they are given.
-
-Letters: T rows, S sequences, Q query rows and L keys of the longest, K key/value heads, G query heads that share one.
+Backward passes of attention and SwiGLU are its kernels too; the rest is torch, by exact formulas.
 """
 
 from __future__ import annotations
@@ -17,18 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional
 
 from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig
-from ponder.model.ops.protocol import Ops, Stored, WeightsFormat
-from ponder.model.ops.torch_blocks import Block, blocks_of, key_rows
+from ponder.model.ops.protocol import GradientOps, Stored, WeightsFormat
+from ponder.model.ops.torch_blocks import key_rows
 from ponder.model.ops.torch_ops import TorchOps
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, PagedView, View
-
-_QUERY_ROWS = 256
-"""Query rows whose weights the backward pass of attention holds at a time."""
 
 
 class PackedLinear(NamedTuple):
@@ -47,7 +41,7 @@ class NativeTorchOps:
 
     name = "torch"
 
-    def __init__(self, kernels: Ops) -> None:
+    def __init__(self, kernels: GradientOps) -> None:
         self.kernels = kernels
         self._plain = TorchOps()
 
@@ -132,7 +126,7 @@ class _Linear(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_TK: Tensor, weight: PackedLinear, kernels: Ops, *parts: Tensor
+        ctx: Any, x_TK: Tensor, weight: PackedLinear, kernels: GradientOps, *parts: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x_TK)
         ctx.weight = weight
@@ -174,7 +168,7 @@ def _norm_gradients(x: Tensor, weight: Tensor, eps: float, dy: Tensor) -> tuple[
 
 class _RmsNorm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, kernels: Ops) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, kernels: GradientOps) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.eps = eps
         return torch.from_numpy(kernels.rms_norm(_numpy(x), _numpy(weight), eps))
@@ -191,7 +185,7 @@ class _AddNorm(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_TD: Tensor, delta_TD: Tensor, weight: Tensor, eps: float, kernels: Ops
+        ctx: Any, x_TD: Tensor, delta_TD: Tensor, weight: Tensor, eps: float, kernels: GradientOps
     ) -> tuple[Tensor, Tensor]:
         total, y = kernels.add_norm(_numpy(x_TD), _numpy(delta_TD), _numpy(weight), eps)
         total_TD = torch.from_numpy(total)
@@ -216,7 +210,9 @@ class _Rope(Function):
     """A rotation; its gradient is rotated back."""
 
     @staticmethod
-    def forward(ctx: Any, x_THC: Tensor, cos_TR: Tensor, sin_TR: Tensor, kernels: Ops) -> Tensor:
+    def forward(
+        ctx: Any, x_THC: Tensor, cos_TR: Tensor, sin_TR: Tensor, kernels: GradientOps
+    ) -> Tensor:
         ctx.rotation, ctx.kernels = (_numpy(cos_TR), _numpy(sin_TR)), kernels
         return torch.from_numpy(kernels.rope(_numpy(x_THC), ctx.rotation))
 
@@ -228,30 +224,26 @@ class _Rope(Function):
 
 
 class _SwiGlu(Function):
-    """silu(gate)·up; d gate = dy·up·silu′(gate), d up = dy·silu(gate)."""
+    """silu(gate)·up."""
 
     @staticmethod
-    def forward(ctx: Any, gate_up_T2F: Tensor, kernels: Ops) -> Tensor:
+    def forward(ctx: Any, gate_up_T2F: Tensor, kernels: GradientOps) -> Tensor:
         ctx.save_for_backward(gate_up_T2F)
+        ctx.kernels = kernels
         return torch.from_numpy(kernels.swiglu(_numpy(gate_up_T2F)))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (dy_TF,) = gradients
         (gate_up_T2F,) = ctx.saved_tensors
-        gate_TF, up_TF = gate_up_T2F.chunk(2, -1)
-        found = torch.empty_like(gate_up_T2F)
-        d_gate_TF, d_up_TF = found.chunk(2, -1)
-        torch.mul(functional.silu(gate_TF), dy_TF, out=d_up_TF)
-        torch.ops.aten.silu_backward.grad_input(dy_TF * up_TF, gate_TF, grad_input=d_gate_TF)
-        return found, None
+        dy_TF = _numpy(gradients[0].contiguous())
+        return torch.from_numpy(ctx.kernels.swiglu_gradients(_numpy(gate_up_T2F), dy_TF)), None
 
 
 class _LogSoftmax(Function):
     """dx = dy − softmax·Σ dy."""
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, kernels: Ops) -> Tensor:
+    def forward(ctx: Any, logits_NV: Tensor, kernels: GradientOps) -> Tensor:
         logprobs_NV = torch.from_numpy(kernels.log_softmax(_numpy(logits_NV)))
         ctx.save_for_backward(logprobs_NV)
         return logprobs_NV
@@ -264,7 +256,7 @@ class _LogSoftmax(Function):
 
 
 class _Attend(Function):
-    """Causal attention; the backward pass computes the weights again, a block of query rows at a time."""
+    """Causal attention; the backward pass computes the weights again."""
 
     @staticmethod
     def forward(
@@ -274,26 +266,21 @@ class _Attend(Function):
         v_TKC: Tensor,
         view: PackedView,
         scale: float,
-        kernels: Ops,
+        kernels: GradientOps,
     ) -> Tensor:
         q, k, v = _numpy(q_THC), _numpy(k_TKC), _numpy(v_TKC)
         starts = np.asarray(view.starts_S1, np.int32)
         through = _through_pages(k, view, starts) if view.parents_S else PackedView(starts)
         out = torch.from_numpy(kernels.attend(q, k, v, through, 0, scale))
         ctx.save_for_backward(q_THC, k_TKC, v_TKC, out)
-        ctx.view, ctx.scale = view, scale
+        ctx.view, ctx.scale, ctx.kernels = PackedView(starts, view.parents_S), scale, kernels
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        q_THC, k_TKC, v_TKC, out_THC = ctx.saved_tensors
-        do_THC = gradients[0]
-        shared_TH = (do_THC * out_THC).sum(-1)
-        dq, dk, dv = torch.empty_like(q_THC), torch.zeros_like(k_TKC), torch.zeros_like(v_TKC)
-        for block in blocks_of(ctx.view):
-            _block_gradients(
-                block, ctx.scale, (q_THC, k_TKC, v_TKC, do_THC, shared_TH), (dq, dk, dv)
-            )
+        tensors = (*ctx.saved_tensors, gradients[0].contiguous())
+        found = ctx.kernels.attend_gradients(*map(_numpy, tensors), ctx.view, ctx.scale)
+        dq, dk, dv = (torch.from_numpy(each) for each in found)
         return dq, dk, dv, None, None, None
 
 
@@ -308,58 +295,3 @@ def _through_pages(k_TKC: Any, view: PackedView, starts_S1: NDArray[np.int32]) -
     keys, values = (np.empty((1, rows, heads, 1, size), k_TKC.dtype) for _ in range(2))
     pool = KVPool(keys, values, rows, 1)
     return PagedView(pool, starts_S1, lengths_S.astype(np.int32), pages_SP)
-
-
-def _block_gradients(
-    block: Block,
-    scale: float,
-    given: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    into: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    """Adds one block's gradients of q, k and v.
-
-    With P = softmax(scale·q·kᵀ) and o = P·v: dv = Pᵀ·do;  dS = P∘(do·vᵀ − Σ do∘o);  dq = scale·dS·k;  dk = scale·dSᵀ·q.
-    """
-    q_THC, k_TKC, v_TKC, do_THC, shared_TH = given
-    dq_THC, dk_TKC, dv_TKC = into
-    (num_sequences, longest), num_keys = block.query_SQ.shape, block.key_SL.shape[1]
-    kv_heads, size = k_TKC.shape[1:]
-    group = q_THC.shape[1] // kv_heads
-
-    def by_head(x: Tensor, rows: Tensor) -> Tensor:
-        """[S·K, rows, C] of keys or values."""
-        picked = x.index_select(0, rows.view(-1)).view(num_sequences, -1, kv_heads, size)
-        return picked.transpose(1, 2).reshape(num_sequences * kv_heads, -1, size)
-
-    def by_group(x: Tensor, rows: Tensor, width: int) -> Tensor:
-        """[S·K, G·rows, width] of queries."""
-        picked = x.index_select(0, rows.reshape(-1)).view(num_sequences, -1, kv_heads, group, width)
-        return picked.permute(0, 2, 3, 1, 4).reshape(num_sequences * kv_heads, -1, width)
-
-    k, v = by_head(k_TKC, block.key_SL), by_head(v_TKC, block.key_SL)
-    dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-    for first in range(0, longest, _QUERY_ROWS):
-        last = min(longest, first + _QUERY_ROWS)
-        seen = min(num_keys, block.longest_parent + last)
-        rows_SQ, real = block.query_SQ[:, first:last], block.real_SQ[:, first:last]
-        q = by_group(q_THC, rows_SQ, size)
-        do = by_group(do_THC, rows_SQ, size)
-        shared = by_group(shared_TH.unsqueeze(-1), rows_SQ, 1)
-        hidden = block.hidden(first, last, seen)
-        shape = (num_sequences, kv_heads, group, last - first, seen)
-        scores = torch.bmm(q, k[:, :seen].mT).mul_(scale)
-        scores.view(shape).masked_fill_(hidden, -torch.inf)
-        weights = torch.softmax(scores, -1)
-        if not block.is_full:  # rows that fill up hold another row's values: their share is 0
-            empty = ~real[:, None, None, :, None].expand(*shape[:4], 1)
-            weights.view(shape).masked_fill_(empty, 0.0)
-        dv[:, :seen].baddbmm_(weights.mT, do)
-        ds = torch.bmm(do, v[:, :seen].mT).sub_(shared).mul_(weights)
-        dk[:, :seen].baddbmm_(ds.mT, q, alpha=scale)
-        dq = torch.bmm(ds, k[:, :seen]).mul_(scale)
-        dq = dq.view(num_sequences, kv_heads, group, last - first, size).permute(0, 3, 1, 2, 4)
-        dq = dq.reshape(num_sequences, last - first, kv_heads * group, size)
-        dq_THC[rows_SQ[real]] = dq[real]
-    for total, found in ((dk_TKC, dk), (dv_TKC, dv)):
-        found = found.view(num_sequences, kv_heads, num_keys, size).transpose(1, 2)
-        total.index_add_(0, block.key_SL.view(-1), found.reshape(-1, kv_heads, size))
