@@ -158,6 +158,18 @@ def test_a_division_copied_from_the_question_is_no_answer(name: str) -> None:
     assert verify(quarters, "3/2").status == verify(quarters, "1.5").status == "right"
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("7", "right"), ("7 pens", "right"), ("7 pens.", "right"), ("8 pens", "wrong"), ("7 cups", "wrong"),
+     ("7 pens or 8 pens", "wrong"), ("7 8 pens", "wrong"), ("pens", "wrong")],
+)  # fmt: skip
+def test_the_thing_that_is_counted_may_follow_its_number(answer: str, status: str) -> None:
+    problem = recognise(
+        "Ann has 4 pens. Bob has 3 more pens than Ann. How many pens does Bob have?"
+    )
+    assert problem and verify(problem, answer).status == status
+
+
 def test_unknown_bands_and_splits_are_named() -> None:
     with pytest.raises(ConfigError, match=r"'X'\nknown: S, R, O"):
         generate("arithmetic", "X")  # pyright: ignore[reportArgumentType]

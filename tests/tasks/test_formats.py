@@ -92,6 +92,19 @@ def test_words_must_be_those_that_were_asked_for() -> None:
     assert verify(given, given.question.split(": ")[-1].split(".")[0].upper()).status == "wrong"
 
 
+def test_a_json_list_holds_texts_alone() -> None:
+    for index in range(400):
+        problem = generate("formats", "S", 8, index)
+        if problem.data["order"]["rules"] == ("json",):
+            inner = json.loads(problem.answer)
+            for wrong in (
+                [[text] for text in inner],
+                [inner],
+                [dict.fromkeys(inner[::2], inner[1])],
+            ):
+                assert verify(problem, json.dumps(wrong)).status == "wrong", problem
+
+
 def test_a_sentence_is_about_its_subject_and_repeats_nothing() -> None:
     problem = problem_with("count", noun=True)
     noun, count = problem.data["order"]["noun"], problem.data["order"]["count"]

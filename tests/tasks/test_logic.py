@@ -175,16 +175,18 @@ JUDGED = {
     "Bob says that Ann is a knight. Who is what?": None,
     "Knights always tell the truth and knaves always lie. Ann says that Bob is a knave. "
     "Bob says that Ann and Bob are both knaves. Who is what?": (
-        "Ann knight, Bob knave|right", "Bob is a knave and Ann is a knight|right", "Ann knave, Bob knight|wrong",
+        "Ann knight, Bob knave|right", "Ann: knight\nBob: knave|right", "Ann knave, Bob knight|wrong",
+        "Bob is a knave and Ann is a knight|right",
         "Ann knight|wrong", "Ann knight, Ann knave, Bob knave|wrong", "Ann knight, Bob knave, Bob knight|wrong",
         "Ann says that Bob is a knave|wrong", "|wrong", "Ann knight, Bob knave, Cid knave|wrong",
     ),
     "Ann is taller than Bob. Cid is taller than Ann. List them from tallest to shortest.": (
-        "Cid Ann Bob|right", "Cid, Ann, Bob|right", "Bob Ann Cid|wrong", "Cid Ann Bob Cid|wrong", "Cid Ann|wrong",
+        "Cid Ann Bob|right", "Cid, Ann and Bob|right", "Cid > Ann > Bob|right", "Cid, Ann, Bob|right",
+        "Bob Ann Cid|wrong", "Cid Ann Bob Cid|wrong", "Cid Ann|wrong",
     ),
     "Find true or false for a and b so that all hold: a or b; not a or b; a or not b.": (
-        "a true, b true|right", "b = true, a = true|right", "a true, b false|wrong", "a true b true|wrong",
-        "true, true|wrong",
+        "a true, b true|right", "a=true, and b=true|right", "b = true, a = true|right", "a true, b false|wrong",
+        "a true b true|wrong", "true, true|wrong",
     ),
     "Fill the grid so that every row, column and 2x2 box holds 1, 2, 3 and 4: 1 2 3 4 / 3 4 1 2 / 2 1 4 3 / 4 3 2 _.": (
         "1 2 3 4 / 3 4 1 2 / 2 1 4 3 / 4 3 2 1|right", "1 2 3 4 / 3 4 1 2 / 2 1 4 3 / 4 3 2 _|wrong", "1|wrong",

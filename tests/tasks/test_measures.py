@@ -110,6 +110,8 @@ JUDGED = {
     ),
     "What time is it 50 minutes after 23:40?": ("0:30 right", "24:30 wrong"),
     "What date is 15 days after February 20, 2024?": ("March 6, 2024 right", "March 7, 2024 wrong", "March 6 wrong"),
+    "What date is 15 days after February 20?": ("March 7 right", "March 7th right", "March 6 undecided", "May 5 wrong"),
+    "How many days are there from February 3 to March 9?": ("34 right", "35 days undecided", "36 wrong"),
     "Today is Tuesday. What day is it in 10 days?": ("friday right", "Friday Saturday wrong", " wrong"),
 }  # fmt: skip
 

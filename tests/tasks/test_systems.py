@@ -65,7 +65,8 @@ def test_the_answer_solves_the_question_and_nothing_near_it_does(band: Band) -> 
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        ("x = 6, y = 4", "right"), ("x=6 and y=4", "right"), ("y = 4; x = 6.", "right"), ("x = 12/2, y = 4.0", "right"),
+        ("x = 6, y = 4", "right"), ("x=6 and y=4", "right"), ("x = 6\ny = 4", "right"),
+        ("y = 4; x = 6.", "right"), ("x = 12/2, y = 4.0", "right"),
         ("x = 6", "wrong"), ("x = 6, y = 4, x = 6", "wrong"), ("x = 6, y = 4, z = 0", "wrong"),
         ("x = 4, y = 6", "wrong"),
         ("6, 4", "wrong"), ("x = y, y = 4", "wrong"), ("x = 10-y, y = 4", "wrong"), ("x + y = 10, x - y = 2", "wrong"),

@@ -225,6 +225,9 @@ class Formats:
         verdict = check_constraints(answer, problem.data["constraints"])
         if verdict.status != "right":
             return verdict
+        listed: Any = json.loads(answer) if "json" in order.rules else []
+        if not all(isinstance(one, str) for one in listed):
+            return Verdict("wrong", "not a JSON list of texts")
         found = [word.lower() for word in words(answer)]
         for phrase, cut in ((order.start, slice(0, 1)), (order.end, slice(-1, None))):
             for word in words(phrase.lower())[:: 1 if cut.start == 0 else -1]:

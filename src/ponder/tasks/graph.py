@@ -185,10 +185,9 @@ class Graph:
         return Problem(self.name, band, question, str(values[asked]), canonical, steps, data, shape)
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
-        data = problem.data
-        return check_number(
-            answer, Fraction(data["values"][data["asked"]]), rule_text(data["rules"][data["asked"]])
-        )
+        asked, data = problem.data["asked"], problem.data
+        told = rule_text(data["rules"][asked])
+        return check_number(answer, Fraction(data["values"][asked]), told, problem.question)
 
     def recognise(self, question: str) -> Problem | None:
         """Reads the sentences back; None when one is unknown or someone's number does not follow."""

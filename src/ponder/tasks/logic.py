@@ -11,7 +11,7 @@ from ponder.tasks.logic_puzzles import GRID, HEADS, Puzzle, build, build_grid, d
 from ponder.verify.numbers import clip
 
 KINDS = (("knights", 25), ("order", 20), ("things", 20), ("truth", 20), ("grid", 15))
-FILLER = {"is", "an", "has", "the", "="}
+FILLER = {"is", "has", "the"}
 
 
 def show(puzzle: Puzzle, values: dict[str, str]) -> str:
@@ -34,7 +34,7 @@ def read_answer(puzzle: Puzzle, answer: str) -> dict[str, str] | None:
     if len(text) > 400:
         return None
     if puzzle.kind in ("grid", "order"):
-        words = [word for word in re.split(r"[\s,/]+", text) if word]
+        words = [word for word in re.split(r"[\s,/>]+(?:and\s+)?", text) if word]
         names = list(GRID) if puzzle.kind == "grid" else words
         values = words if puzzle.kind == "grid" else [str(at + 1) for at in range(len(words))]
         if (
@@ -46,10 +46,9 @@ def read_answer(puzzle: Puzzle, answer: str) -> dict[str, str] | None:
         found = dict(zip(names, values, strict=True))
     else:
         found = {}
-        for part in re.split(r", *| and |; *", text):
-            name, *values = [
-                word for word in part.replace(" a k", " k").split() if word not in FILLER
-            ] or [""]
+        for part in re.split(r"[,;\n] *(?:and )?| and ", text):
+            plain = re.sub(r"\b(?:is|has) an? |[:=]", " ", part)
+            name, *values = [word for word in plain.split() if word not in FILLER] or [""]
             for value in values:
                 fits = [
                     each

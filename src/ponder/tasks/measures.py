@@ -112,10 +112,8 @@ def time_text(minutes: int) -> str:
 
 def date_of(text: str) -> date:
     """The day; without a year, in a common one. Raises ValueError."""
-    words = text.replace(",", "").split()
-    return date(
-        int(words[2]) if len(words) > 2 else 2001, MONTHS.index(words[0]) + 1, int(words[1])
-    )
+    month, day, year = (*text.replace(",", "").split(), "2001")[:3]
+    return date(int(year), MONTHS.index(month) + 1, int(day))
 
 
 def date_text(day: date, with_year: bool) -> str:
@@ -154,6 +152,14 @@ def answer_of(kind: str, holes: Holes) -> str:
     if days < 0 or ("," in holes["date"]) != ("," in holes["last"]):
         raise ValueError("the days stand in the wrong order")
     return str(days)
+
+
+def leap_answer(kind: str, holes: Holes) -> str | None:
+    """The answer to a question on dates without years, were the year a leap year; else None."""
+    if kind not in ("date", "between") or "," in holes["date"]:
+        return None
+    told = {key: f"{holes[key]}, 2004" for key in ("date", "last") if key in holes}
+    return answer_of(kind, {**holes, **told}).partition(",")[0]
 
 
 class Measures:
@@ -241,11 +247,22 @@ class Measures:
         kind = problem.data["kind"]
         if kind in ("convert", "odd", "span", "between"):
             unit = problem.data["holes"].get("unit", "minutes" if kind == "span" else "days")
-            return check_number(text.removesuffix(f" {unit}"), Fraction(expected))
+            number = text.removesuffix(f" {unit}")
+            if number != expected and number == leap_answer(kind, problem.data["holes"]):
+                return Verdict(
+                    "undecided", f"{number} is right in a leap year, and no year is told"
+                )
+            return check_number(number, Fraction(expected))
         if kind == "clock" and re.fullmatch(r"0\d:\d\d", text, re.ASCII):
             text = text[1:]
+        if kind == "date":
+            text = re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", text)
         if text.lower() == expected.lower():
             return Verdict("right", expected)
+        if text.lower() == (leap_answer(kind, problem.data["holes"]) or expected).lower():
+            return Verdict(
+                "undecided", f"{clip(text)} is right in a leap year, and no year is told"
+            )
         return Verdict("wrong", f"{clip(text)} is not {expected}")
 
     def recognise(self, question: str) -> Problem | None:

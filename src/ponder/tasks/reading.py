@@ -260,7 +260,7 @@ class Reading:
         """By value: a number, one word (an article before it does not matter), or a set of names in any order."""
         kind, wanted = problem.data["kind"], problem.answer
         if kind == "number":
-            return check_number(answer, Fraction(wanted))
+            return check_number(answer, Fraction(wanted), question=problem.question)
         text = answer.strip().removesuffix(".")
         if len(text) > 400:
             return Verdict("wrong", "longer than 400 characters")

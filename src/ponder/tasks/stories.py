@@ -88,7 +88,7 @@ class Stories:
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         a, op, b, result = problem.data["steps"][-1]
-        return check_number(answer, Fraction(result), f"{a} {op} {b}")
+        return check_number(answer, Fraction(result), f"{a} {op} {b}", problem.question)
 
     def recognise(self, question: str) -> Problem | None:
         """Matches the question against every template, then reads it as a chain of sentences."""

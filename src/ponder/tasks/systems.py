@@ -134,7 +134,7 @@ class Systems:
         """`x = 2, y = 3` in any order, each unknown once; checked by substitution in every equation."""
         letters, rows = problem.data["letters"], problem.data["rows"]
         values: dict[str, Fraction] = {}
-        for part in re.split(r", *| and |; *", answer.strip().removesuffix(".")):
+        for part in re.split(r"[,;\n] *| and ", answer.strip().removesuffix(".")):
             match = _VALUE.fullmatch(part.strip())
             if match is None or match[1] in values or match[1] not in letters:
                 return Verdict(

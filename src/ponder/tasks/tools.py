@@ -245,7 +245,7 @@ class Tools:
             return check_sentence(answer.strip().removesuffix("."), problem.answer)
         if kind == "list":
             return check_sequence(answer, problem.answer.strip("[]").split(", "))
-        return check_number(answer, Fraction(problem.answer))
+        return check_number(answer, Fraction(problem.answer), question=problem.question)
 
     def recognise(self, question: str) -> Problem | None:
         """Never."""

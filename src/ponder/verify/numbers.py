@@ -9,6 +9,7 @@ from ponder.core.types import Verdict
 from ponder.verify.rational import RationalError, evaluate
 
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+| ?/ ?[0-9]+)?", re.ASCII)
+_ASKED = re.compile(r"\bHow many (?:more |fewer )?([a-z]+)\b(?!.*\bHow many )", re.DOTALL)
 _GROUPED = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", re.ASCII)
 
 
@@ -28,10 +29,16 @@ def read_number(text: str) -> Fraction:
     return evaluate(plain)
 
 
-def check_number(answer: str, expected: Fraction, shown: str = "") -> Verdict:
-    """Right when `answer` is a plain number equal to `expected`; `shown` is what the reason sets it equal to."""
+def check_number(answer: str, expected: Fraction, shown: str = "", question: str = "") -> Verdict:
+    """Right when `answer` is a plain number equal to `expected`; `shown` is what the reason sets it equal to.
+
+    Where the question asks `How many pens …`, `3 pens` is 3.
+    """
+    asked = _ASKED.search(question)
     try:
-        value = read_number(answer)
+        value = read_number(
+            answer.strip().removesuffix(".").removesuffix(f" {asked[1]}" if asked else "")
+        )
     except RationalError as error:
         return Verdict("wrong", str(error))
     if value == expected:
