@@ -185,6 +185,9 @@ def contents(run: Path) -> dict[str, object]:
             lines = text.splitlines() if path.suffix == ".jsonl" else [text]
             records = [json.loads(line) for line in lines]
             found[name] = [{k: v for k, v in r.items() if k not in TIMING} for r in records]
+        elif path.name == "checksums.json":
+            sums = json.loads(path.read_text())
+            found[name] = {k: v for k, v in sums.items() if k != "progress.json"}
         else:
             found[name] = path.read_bytes()
     return found
