@@ -25,7 +25,7 @@ from thesis import Entry, main, read_model  # noqa: E402
 from thesis_numbers import Measured, Model  # noqa: E402
 from thesis_tables import picture, report  # noqa: E402
 
-FAMILIES, BANDS, COUNT = ("one", "two"), ("S", "R"), 200
+FAMILIES, BANDS, COUNT = ("one", "two"), ("S", "R", "O"), 200
 
 
 def model(name: str, role: str, seed: int = 0, flops: float = 3e9, parameters: int = 10) -> Model:
@@ -97,18 +97,18 @@ def test_every_number_is_what_counting_gives():
 @pytest.mark.parametrize(
     ("shares", "flops", "holding"),
     [
-        ({}, 3e9, [True, True, False, True, True]),
-        ({"more_sft": 0.7}, 3e9, [False, True, False, True, True]),
-        ({}, 1.5e9, [False, True, False, True, True]),
+        ({}, 3e9, [True] * 5),
+        ({"more_sft": 0.7}, 3e9, [False, True, True, True, True]),
+        ({}, 1.5e9, [False, True, True, True, True]),
         ({"control": 0.95}, 3e9, [True, False, False, True, True]),
-        ({"rl": 0.3}, 3e9, [False, False, False, False, False]),
+        ({"rl": 0.3}, 3e9, [False] * 5),
     ],
 )
 def test_claims_follow_from_the_numbers(shares, flops, holding):
     models = [m if m.role != "more_sft" else model(m.name, m.role, m.seed, flops) for m in MODELS]
     made = report(models, rows_of(models, SHARES | shares, seed=1))
     found = [claim["holds"] for claim in made["claims"]]
-    # 20 points; equal to the larger; R and O apart (nobody measured O); S and R better than its start
+    # 20 points; equal to the larger; apart on R and O; S and R better than its start
     assert found[:5] == holding, made["claims"]
 
 
