@@ -74,7 +74,7 @@ def report(models: Sequence[Model], measured: Sequence[Measured]) -> dict[str, A
         losses_table(by_family),
     ]
     return bands_table(bands) | {
-        "tables": tables,
+        "tables": [each for each in tables if each["rows"]],
         "groups": {name: list(members) for name, members in groups.items()},
         "models": [model_values(model) for model in models],
         "bands": bands,
