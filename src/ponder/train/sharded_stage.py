@@ -50,6 +50,8 @@ def run(
             )
         if dist.get_rank() == 0:
             open_folder(recipe, run_dir, resume)
+        else:
+            say, line = _say_nothing, None
         dist.barrier()
         assert run_dir is not None, "the first process has refused it"
         output = train(recipe, run_dir, resume, from_step, say, line)
