@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,15 @@ def test_over_a_pipe_only_answers_go_to_stdout(ponder: Run, toy: Path, tmp_path:
 class Terminal:
     """A process on a pseudo-terminal, as a person uses it."""
 
-    def __init__(self, arguments: list[str], environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environ: dict[str, str],
+        program: Sequence[str] = (sys.executable, "-m", "ponder"),
+    ) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ponder", *arguments],
+            [*program, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -173,6 +179,57 @@ def test_ctrl_c_twice_stops_and_leaves_the_prompt_alive(
         terminal.until("There is nothing to undo.")
         terminal.until(">>> ")
         terminal.type("\x04")
+        assert terminal.process.wait(20) == 0
+    finally:
+        terminal.close()
+
+
+EVERYWHERE = """
+import os, signal, sys
+from ponder.cli import main
+
+wanted = count = 0  # after the n-th answer Ctrl-C falls before the n-th line that chat.py then runs
+
+def line(frame, event, given):
+    global count
+    if event == "line":
+        count += 1
+        if count == wanted:
+            signal.raise_signal(signal.SIGINT)  # whose exception also ends the tracing
+    return line
+
+def call(frame, event, given):
+    return line if frame.f_code.co_filename.endswith("chat.py") else None
+
+def between(frame, event, given):
+    global wanted, count
+    if frame.f_code.co_name == "show" and frame.f_code.co_filename.endswith("answering.py"):
+        if event == "call":
+            if count < wanted:
+                print("lines", wanted, flush=True)
+                os._exit(0)
+        elif event == "return":
+            wanted, count = wanted + 1, 0
+            while frame := frame.f_back:
+                frame.f_trace = call(frame, event, given)
+            sys.settrace(call)
+
+sys.setprofile(between)
+main(sys.argv[1:])
+print("left at", wanted, "lines")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_between_two_answers_never_leaves_the_chat(
+    long_toy: Path, environ: dict[str, str]
+) -> None:
+    chat = f"chat --model {long_toy} --max-tokens 1 --no-think --no-history --threads 1".split()
+    terminal = Terminal(chat, environ, [sys.executable, "-c", EVERYWHERE])
+    try:
+        terminal.until(">>> ")
+        terminal.type("x\n" * 300 + "/quit\n")
+        assert "left" not in terminal.until("lines ", 60)
         assert terminal.process.wait(20) == 0
     finally:
         terminal.close()

@@ -33,7 +33,9 @@ def test_what_cannot_be_is_told(here: Here, toy: Path) -> None:
         (("--samples", "-1"), "'-1' is not allowed"),
         (("--temperature", "0"), "'0' is not allowed"),
         (("--band", "T"), "invalid choice: 'T'"),
-        (("--family", "all", "--family", "arithmetic"), "unknown family 'all'"),
+        (("--family", "alll", "--family", "arithmetic"), "unknown family 'alll'"),
+        (("--temperature", "0.5"), "--temperature 0.5 was given without samples"),
+        (("--seed", "0"), "--seed 0 was given without samples"),
     ):
         status, out, err = here("eval", "--model", toy, *flags)
         assert (status, out) == (2, "") and told in err, err

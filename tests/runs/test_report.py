@@ -189,6 +189,11 @@ def test_the_command_prints_the_file_and_refuses_what_is_no_run(tmp_path, capsys
     assert "holds no run" in capsys.readouterr().err
     assert main(["report", str(run.path), "--output", str(tmp_path / "no" / "page.html")]) == 5
     assert "name another file with --output" in capsys.readouterr().err
+    (tmp_path / "pipe").symlink_to("/dev/null")
+    for place in ("", str(tmp_path), str(tmp_path / "pipe")):
+        assert main(["report", str(run.path), "--output", place]) == 5
+        assert f"{place!r} is no file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_char_device(), "a device is never replaced"
 
 
 def test_overlong_and_half_written_lines_are_skipped(tmp_path):

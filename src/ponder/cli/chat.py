@@ -7,10 +7,13 @@ Over a pipe: each line is a message; the answers alone go to stdout.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import FrameType
 
 from ponder.api import LoadedModel
 from ponder.cli.answering import (
@@ -116,7 +119,7 @@ class Conversation:
         self.screen.note(f"(thinking is {rest})")
 
     def do_budget(self, rest: str) -> None:
-        if rest != "off" and not (rest.isascii() and rest.isdigit()):
+        if rest != "off" and not (rest.isascii() and rest.isdigit() and len(rest) < 10):
             raise PromptError(
                 f"/budget was given {rest!r}.",
                 "Say /budget 200 (tokens of thinking) or /budget off.",
@@ -171,15 +174,17 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     try:
         if is_person:
             screen.note(f"{name} · /help lists the commands · Ctrl-D leaves")
-        for line in read_turns(is_person, history, screen):
-            try:
-                status = conversation.say(line) or status
-            except KeyboardInterrupt:  # before the answer began, or just after its end
-                if not is_person:
-                    raise
-                screen.note("\n(stopped; /retry asks again)")
-            if conversation.is_over:
-                break
+        with CtrlC.of(is_person) as ctrl_c:
+            for line in read_turns(is_person, history, screen, ctrl_c):
+                try:
+                    with ctrl_c.heard:
+                        status = conversation.say(line) or status
+                except KeyboardInterrupt:  # before the answer began, or just after its end
+                    if not is_person:
+                        raise
+                    screen.note("\n(stopped; /retry asks again)")
+                if conversation.is_over:
+                    break
     finally:
         conversation.loaded.close()
         if history is not None:
@@ -187,19 +192,58 @@ def run(options: argparse.Namespace, environment: Environment) -> int:
     return EXIT_CODES["ok"] if is_person else status
 
 
-def read_turns(is_person: bool, history: Path | None, screen: Screen) -> Iterator[str]:
+class CtrlC:
+    """At a terminal Ctrl-C is a KeyboardInterrupt once each time it is `heard`, and nothing elsewhere, so that none
+    falls between two turns and ends the conversation."""
+
+    def __init__(self) -> None:
+        self._is_heard = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, is_person: bool) -> Generator[CtrlC]:
+        """Over a pipe Ctrl-C stays what it is."""
+        ctrl_c = cls()
+        before = signal.signal(signal.SIGINT, ctrl_c._handle) if is_person else None
+        try:
+            yield ctrl_c
+        finally:
+            if is_person:
+                signal.signal(signal.SIGINT, before)
+
+    @property
+    @contextlib.contextmanager
+    def heard(self) -> Generator[None]:
+        """To be entered inside the `try` that catches it."""
+        self._is_heard = True
+        try:
+            yield
+        finally:
+            self._is_heard = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_heard:
+            self._is_heard = False
+            raise KeyboardInterrupt
+
+
+def read_turns(
+    is_person: bool, history: Path | None, screen: Screen, ctrl_c: CtrlC
+) -> Iterator[str]:
     """What was typed, one message each: blocks and continued lines joined."""
     read_line = _typed_lines(history) if is_person else _piped_line
     kept: list[str] = []
     in_block = False
     while True:
         try:
-            line = read_line("... " if kept or in_block else ">>> ")
-        except KeyboardInterrupt:
+            with ctrl_c.heard:
+                line = read_line("... " if kept or in_block else ">>> ")
+        except (KeyboardInterrupt, PromptError) as error:
             if not is_person:
                 raise
             kept, in_block = [], False
-            screen.note("\n(Ctrl-D or /quit leaves)")
+            told = str(error) if isinstance(error, PromptError) else "(Ctrl-D or /quit leaves)"
+            screen.note(f"\n{told}")
             continue
         if line is None:
             break

@@ -81,9 +81,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     from ponder.evals import Plan
     from ponder.tasks import FAMILIES
 
-    families = tuple(dict.fromkeys(options.family or ()))
+    for flag in ("temperature", "seed"):
+        if getattr(options, flag) is not None and not options.samples:
+            raise ConfigError(
+                f"--{flag} {getattr(options, flag)} was given without samples",
+                "add --samples K; the greedy answers know neither",
+            )
+    families: tuple[str, ...] = tuple(dict.fromkeys(options.family or ()))
     return Plan(
-        families=tuple(FAMILIES) if families == ("all",) else families,
+        families=tuple(FAMILIES) if "all" in families else families,
         bands=tuple(dict.fromkeys(options.band or ("S",))),
         count=options.count,
         samples=options.samples,

@@ -227,7 +227,7 @@ OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
     "report": {
         "": (
             ("run", "RUN", str, "folder of a run, going on or ended"),
-            ("--output", "FILE", str, "where the page goes (default: RUN/report.html)"),
+            ("--output", "FILE", str, "where the page goes (default: RUN/report.html), or the folder"),
             ("--tensorboard", "", True, "write TensorBoard's files instead, into RUN/tensorboard"),
         )
     },

@@ -43,9 +43,16 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     """The report of a run, going on or ended, by default as report.html in its folder. Raises StorageError."""
     folder = RunFolder.open(run)
     path = Path(output) if output is not None else folder.path / "report.html"
+    if not path.name or (path.exists() and not path.is_file()):  # a device would be replaced
+        raise StorageError(f"{str(output)!r} is no file", "name another file with --output")
     try:
         page = render(report_data(folder))
-        write_atomically(path, page)
+    except OSError as error:
+        raise StorageError(
+            f"{str(error.filename)!r} cannot be read ({error.strerror})", "make it readable"
+        ) from error
+    try:
+        write_atomically(path.resolve(), page)
     except OSError as error:
         raise StorageError(
             f"{str(path)!r} cannot be written ({error.strerror or error})",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,6 +53,8 @@ def write_events(run: str | Path, output: str | Path | None = None) -> Path:
             old.unlink()
         partial.replace(final)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise StorageError(
             f"{str(place)!r} cannot be written ({error.strerror or error})",
             "name another folder with --output",
