@@ -33,15 +33,23 @@ class Answering:
     """What one actor holds."""
 
     def __init__(self, open_model: Callable[[], Opened], facts: Callable[[Any], Any]) -> None:
-        self._opened = open_model()
-        self._facts = facts
+        self._open_model, self._facts = open_model, facts
+        self._lock = threading.Lock()
+        self._opened: Opened | None = None
 
     def facts(self) -> Any:
-        return self._facts(self._opened)
+        return self._facts(self._model())
 
     def answer(self, request: TokenRequest) -> list[TokenEvent]:
         """Every event of one request; an error of ours is raised in the caller."""
-        return list(self._opened.worker.submit(request))
+        return list(self._model().worker.submit(request))
+
+    def _model(self) -> Opened:
+        """Opened by the first call, so that what is wrong with it is that call's error."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_model()
+            return self._opened
 
 
 class RayTokenEngine:
@@ -71,7 +79,7 @@ class RayTokenEngine:
         self._loads = [0] * num_workers
         self.num_replaced = 0
         """Workers lost and replaced so far."""
-        self.facts, *_ = [self._get(actor.facts.remote(), "come up") for actor in self._actors]
+        self.facts, *_ = [self._ready(actor) for actor in self._actors]
         """What `facts` said of the model."""
 
     def submit(self, request: TokenRequest) -> RayTokenStream:
@@ -104,19 +112,16 @@ class RayTokenEngine:
             with self._lock:
                 self._loads[number] -= 1
 
-    def _get(self, call: Any, what: str) -> Any:
+    def _ready(self, actor: Any) -> Any:
         errors = self._ray.exceptions
         try:
-            return self._ray.get(call, timeout=self._timeout_s)
+            return self._ray.get(actor.facts.remote(), timeout=self._timeout_s)
         except errors.RayTaskError as error:
             raise error.cause from None
         except (errors.RayActorError, errors.GetTimeoutError) as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, Exception):
-                raise cause from None
             raise BackendError(
-                f"a worker did not {what} within {self._timeout_s:g} s\n"
-                "look at the cluster (`ray status`): it may have too few CPUs, or no model at that path"
+                f"a worker did not come up within {self._timeout_s:g} s\n"
+                "look at the cluster (`ray status`): it may have too few CPUs"
             ) from error
 
     def close(self) -> None:
