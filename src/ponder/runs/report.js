@@ -26,7 +26,7 @@ function shown(value) {
 }
 function short(value) {
   const size = Math.abs(value);
-  const [unit, name] = [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e4, " k"]].find(([least]) => size >= least) ?? [1, ""];
+  const [unit, name] = [[1e15, " P"], [1e12, " T"], [1e9, " G"], [1e6, " M"], [1e4, " k"]].find(([least]) => size >= least) ?? [1, ""];
   return shown(Number((value / (unit === 1e4 ? 1e3 : unit)).toPrecision(4))) + name;
 }
 function duration(seconds) {
@@ -53,7 +53,7 @@ function head() {
   const last = run.last;
   const tiles = [["steps", shown(run.steps)]];
   for (const name of ["reward", "loss", "entropy", "tokens", "tokens_per_s"]) {
-    if (name in last) tiles.push([name.replaceAll("_", " "), shown(last[name])]);
+    if (name in last) tiles.push([name.replaceAll("_", " "), (name.startsWith("tokens") ? short : shown)(last[name])]);
   }
   if ("elapsed_s" in last) tiles.push(["time", duration(last.elapsed_s)]);
   if (run.checkpoints.length) tiles.push(["last checkpoint", shown(run.checkpoints.at(-1))]);
@@ -96,7 +96,7 @@ function smoothed(values) {
 function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
+  const step = [1, 2, 5, 10].find((each) => each * power >= 0.7 * rough) * power;
   const found = [];
   for (let at = Math.ceil(low / step); at * step <= high + step * 1e-9; at++) found.push(at * step);
   return found;
