@@ -79,10 +79,38 @@ def test_abort_from_another_thread(sandbox):
     assert result.limit == "abort" and time.monotonic() - began < Limits().wall_s
 
 
-@pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a\0b", "."])
+@pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a\0b", ".", "a" * 256, "f/x"])
 def test_file_names_that_lead_elsewhere_are_refused(sandbox, name):
     with pytest.raises(SandboxError, match="is not a file name for a sandbox"):
-        sandbox.run(["python", "-c", ""], files={name: ""})
+        sandbox.run(["python", "-c", ""], files={"f": "", name: ""})
+
+
+def test_files_beyond_the_disk_are_refused_and_text_of_any_kind_is_laid_in(sandbox):
+    with pytest.raises(SandboxError, match="hold 2049 bytes and its disk 2048"):
+        sandbox.run(["python", "x.py"], files={"x.py": bytes(2049)}, limits=Limits(disk_bytes=2048))
+    told = sandbox.run(["python", "x.py"], files={"x.py": "print('\ud800')"})
+    assert told.status == 1 and b"SyntaxError" in told.stderr, "a program's fault, not ours"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("wall_s", each) for each in (float("nan"), float("inf"), -1)),
+        *((name, -1) for name in ("cpu_s", "memory_bytes", "disk_bytes", "output_bytes", "open_files")),
+        ("cpu_s", 0), ("processes", 0), ("processes", 1 << 40), ("memory_bytes", 1 << 70),
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_are_refused(name, value):
+    with pytest.raises(SandboxError, match=f"The limit {name} of a sandbox is"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "path", ["relative", "/no/such", "/", "//", "/tmp", "/tmp/", "/proc/self", "/dev/null"]
+)
+def test_paths_that_a_program_would_not_see_are_refused(path):
+    with pytest.raises(SandboxError, match="cannot be shown to a sandbox"):
+        Sandbox(read_only=[path])
 
 
 def test_unknown_layers_are_refused():

@@ -68,6 +68,18 @@ class Limits:
     """Processes and threads at a time."""
     open_files: int = 64
 
+    def __post_init__(self) -> None:
+        """Raises SandboxError for a limit that is none, such as NaN."""
+        for name, least, most in (
+            ("wall_s", 0, 1e6), ("cpu_s", 1, 1e6), ("memory_bytes", 0, 1 << 50), ("disk_bytes", 1, 1 << 50),
+            ("output_bytes", 0, 1 << 40), ("processes", 1, 1 << 16), ("open_files", 3, 1 << 16),
+        ):  # fmt: skip
+            if not least <= getattr(self, name) <= most:
+                raise SandboxError(
+                    f"The limit {name} of a sandbox is {getattr(self, name)}.",
+                    f"Give {least:g} to {most:g}.",
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -101,13 +113,34 @@ def _boot_program() -> CodeType:
 def settings_of(
     argv: Sequence[str], files: Mapping[str, bytes | str], limits: Limits
 ) -> dict[str, Any]:
-    """What boot is told. Raises SandboxError for a file name that leads out of the working folder."""
+    """What boot is told. Raises SandboxError for a file name that leads out of the working folder, and for files that
+    do not fit on its disk."""
     for name in files:
-        parts = PurePosixPath(name).parts
-        if not parts or "\0" in name or parts[0] == "/" or ".." in parts:
+        path = PurePosixPath(name)
+        parts = path.parts
+        is_folder = any(str(folder) in files for folder in path.parents if folder.parts)
+        if (
+            not parts
+            or "\0" in name
+            or parts[0] == "/"
+            or ".." in parts
+            or is_folder
+            or len(os.fsencode(name)) > 255
+        ):
             raise SandboxError(
-                f"{name!r} is not a file name for a sandbox.", "Give a relative path without '..'."
+                f"{name[:300]!r} is not a file name for a sandbox.",
+                "Give a relative path of at most 255 bytes without '..', and no file as a folder.",
             )
+    held = {
+        str(PurePosixPath(name)): data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        for name, data in files.items()
+    }  # fmt: skip
+    num_bytes = sum(map(len, held.values()))
+    if num_bytes > limits.disk_bytes:
+        raise SandboxError(
+            f"The files for a sandbox hold {num_bytes} bytes and its disk {limits.disk_bytes}.",
+            "Raise disk_bytes, or give less.",
+        )
     if not argv or (argv[0] == "python" and len(argv) < 2):
         raise SandboxError(
             f"{list(argv)} is no program.", "Give a program, or 'python' and a file."
@@ -126,9 +159,7 @@ def settings_of(
     return {
         "boot": _boot_program(),
         "work": WORK,
-        "files": {
-            str(PurePosixPath(k)): v.encode() if isinstance(v, str) else v for k, v in files.items()
-        },
+        "files": held,
         "limits": [cpu, *((kind, bound, bound) for kind, bound in most.items())],
         "argv": list(argv),
     }
@@ -214,8 +245,9 @@ class Room:
             ]
             raise SandboxError(
                 f"The sandbox did not start: {said[-1][:300]}",
-                "bubblewrap needs user namespaces: check kernel.unprivileged_userns_clone, user.max_user_namespaces "
-                "and kernel.apparmor_restrict_unprivileged_userns, or the container's security profile.",
+                "Limits must leave room for an interpreter, and bubblewrap needs user namespaces: check "
+                "kernel.unprivileged_userns_clone, user.max_user_namespaces and "
+                "kernel.apparmor_restrict_unprivileged_userns, or the container's security profile.",
             )
 
     def result(self, outputs: Sequence[str]) -> Result:

@@ -7,9 +7,10 @@ A program sees the interpreter, the C library, null, zero and the random devices
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ponder.core.errors import SandboxError
@@ -30,6 +31,7 @@ ENVIRONMENT = {
 }
 """The whole environment. The fixed hash seed makes a program's sets and dicts print alike in every run."""
 
+_HIDDEN = re.compile(r"/(tmp|dev|proc|sys)?(/|$)")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
 
@@ -39,11 +41,24 @@ def interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def system_view(read_only: Iterable[str | Path]) -> list[str]:
-    """Host paths shown read-only: the interpreter, its libraries, and what the caller adds; none inside another."""
+def system_view(read_only: Sequence[str | Path]) -> list[str]:
+    """Host paths shown read-only: the interpreter, its libraries, and what the caller adds; none inside another.
+
+    Raises SandboxError for an added path that a program would not see.
+    """
+    for path in map(str, read_only):
+        if (
+            not os.path.isabs(path)
+            or not os.path.exists(path)
+            or _HIDDEN.match(os.path.normpath(path))
+        ):
+            raise SandboxError(
+                f"{path!r} cannot be shown to a sandbox.",
+                "Give an absolute path that exists, outside /tmp, /dev and /proc, and not '/'.",
+            )
     python = Path(interpreter())
     base = {Path(sys.base_prefix), Path(sys.base_exec_prefix)}
-    found = {*LIBRARIES, str(python), *map(str, read_only)}
+    found = {*LIBRARIES, str(python), *map(os.path.normpath, map(str, read_only))}
     for prefix in base:
         library = sysconfig.get_path("stdlib", vars={"installed_base": str(prefix)})
         found |= {
