@@ -6,7 +6,10 @@ Needs ray==2.60.0; slow.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -275,3 +278,16 @@ def test_a_request_lost_twice_is_no_answer_and_errors_come_back(toy, two_nodes, 
     with pytest.raises(PromptError):
         list(engine.submit(TokenRequest(())))
     engine.close()
+
+
+@slow
+def test_the_command_on_workers_gives_the_same_table(toy, two_nodes):
+    command = [sys.executable, "-m", "ponder", "eval", "--model", str(toy), "--threads", "1"]
+    command += ["--family", "arithmetic", "--count", "3", "--samples", "1", "--max-tokens", "12"]
+    tables = []
+    for more in ([], ["--workers", "2", "--ray", two_nodes.address]):
+        done = subprocess.run([*command, "--json", *more], capture_output=True, check=True)
+        tables.append(json.loads(done.stdout))
+    assert tables[0]["rows"] == tables[1]["rows"] and tables[1]["facts"]["workers"] == 2
+    alone = subprocess.run([*command, "--ray", "auto"], capture_output=True)
+    assert alone.returncode == 2 and b"add --workers N" in alone.stderr

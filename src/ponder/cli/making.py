@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Generator
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ponder.cli.screen import Screen
-from ponder.core.environment import Environment
+from ponder.core.environment import Environment, find_model
 from ponder.core.errors import EXIT_CODES, ConfigError
 
 if TYPE_CHECKING:
+    from ponder.api import LoadedModel
+    from ponder.core.protocols import TokenEngine
     from ponder.evals import Plan, Table
+    from ponder.text import ChatTemplate
 
 MAX_TOKENS = 1024
 """Most tokens of one answer in `ponder eval`."""
@@ -102,30 +107,68 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _measure(
     options: argparse.Namespace, environment: Environment, plan: Plan, name: str | None
 ) -> Table:
-    from ponder.cli.answering import open_model
     from ponder.cli.machine import commit, machine
     from ponder.clients.session import TokenSession
     from ponder.evals import Row, evaluate
+    from ponder.evals.table import WINDOW
 
     screen = Screen(environment.color)
 
     def told(row: Row) -> None:
         screen.note(f"{row.family} {row.band}: {row.right} of {row.count} right")
 
-    with open_model(options, environment, screen, name) as loaded:
-        facts = {
-            "model": loaded.name,
-            "weights": loaded.model.weights_format,
-            "ops": loaded.model.ops.name,
+    with _answering(options, environment, screen, name) as (engine, template, known):
+        limits = replace(plan.limits, total_tokens=known.pop("context_len"))
+        facts = known | {
             "machine": machine(),
             "commit": commit(),
             "command": " ".join(["ponder", *sys.argv[1:]]),
         }
-        limits = replace(plan.limits, total_tokens=loaded.worker.context_len)
         return evaluate(
-            loaded.worker,
-            partial(TokenSession, loaded.template),
+            engine,
+            partial(TokenSession, template),
             replace(plan, limits=limits),
             facts=facts,
             done=told,
+            window=WINDOW * max(1, options.workers or 0),
         )
+
+
+@contextlib.contextmanager
+def _answering(
+    options: argparse.Namespace, environment: Environment, screen: Screen, name: str | None
+) -> Generator[tuple[TokenEngine, ChatTemplate, dict[str, Any]]]:
+    """A model in this process, or one in each of `--workers`: an engine, its template, and what is known of it."""
+    from ponder.api import load
+    from ponder.cli.answering import open_model
+    from ponder.clients.ray_tokens import RayTokenEngine
+    from ponder.text import ChatTemplate
+
+    if not options.workers:
+        if options.ray is not None:
+            raise ConfigError(f"--ray {options.ray} was given without workers", "add --workers N")
+        with open_model(options, environment, screen, name) as loaded:
+            yield loaded.worker, loaded.template, {"model": loaded.name} | _known(loaded)
+        return
+    place = find_model(name or options.model or environment.model, environment)
+    threads = options.threads or 1
+    folder = str(place.folder.resolve())
+    engine = RayTokenEngine(
+        partial(load, folder, weights=options.weights, threads=threads),
+        options.workers,
+        options.ray or "",
+        threads=threads,
+        facts=_known,
+        say=screen.note,
+    )
+    with contextlib.closing(engine):
+        known = {"model": place.name, "workers": options.workers, **engine.facts}
+        yield engine, ChatTemplate.from_folder(place.folder), known
+
+
+def _known(loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "weights": loaded.model.weights_format,
+        "ops": loaded.model.ops.name,
+        "context_len": loaded.worker.context_len,
+    }

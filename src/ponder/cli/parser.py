@@ -223,11 +223,20 @@ OPTIONS: dict[str, dict[str, tuple[Row, ...]]] = {
             ("--seed", "N", between(0, 2**63 - 1), "of the samples (default: 0)"),
             ("--against", "NAME", str, "a second model, on the same problems, with paired tests"),
         ),
+        "cluster (pip install 'ponder[cluster]')": (
+            ("--workers", "N", between(0, 4096), "Ray workers that answer (default: 0, none)"),
+            ("--ray", "ADDRESS", str, "a Ray cluster that runs (default: one on this machine)"),
+        ),
     },
     "report": {
         "": (
             ("run", "RUN", str, "folder of a run, going on or ended"),
-            ("--output", "FILE", str, "where the page goes (default: RUN/report.html), or the folder"),
+            (
+                "--output",
+                "FILE",
+                str,
+                "where the page goes (default: RUN/report.html), or the folder",
+            ),
             ("--tensorboard", "", True, "write TensorBoard's files instead, into RUN/tensorboard"),
         )
     },
