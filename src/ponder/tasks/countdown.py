@@ -7,7 +7,7 @@ import re
 
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply
-from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.family import Trace, TraceWriter, pattern_of
 from ponder.verify.countdown import check_countdown
 
 FRAMES = (
@@ -22,7 +22,10 @@ FRAMES = (
     "Use the numbers {n} to make {t}. Use each number exactly once.",
     "With {n}, make {t}. Use each number exactly once.",
 )
-WANTED = {"+": "({e}) + {c}", "-": "({e}) - {c}", "*": "({e}) * {c}", "/": "({e}) / {c}"}
+_HOLES = {"n": r"\d[\d, ]*(?:,? and )?\d+(?!\d)", "t": r"\d+(?!\d)"}
+PATTERNS = tuple(
+    pattern_of(frame.split(". ")[0].rstrip("."), _HOLES, re.IGNORECASE) for frame in FRAMES
+)
 
 
 def pair_values(a: int, b: int) -> list[tuple[str, int]]:
@@ -155,13 +158,8 @@ class Countdown:
 
     def recognise(self, question: str) -> Problem | None:
         """Reads a question in one of the frames; the rule's sentence may be missing."""
-        for frame in FRAMES:
-            head = re.escape(frame.split(". ")[0].rstrip("."))
-            head = head.replace(r"\{n\}", r"(?P<n>\d[\d, ]*(?:,? and )?\d+)").replace(
-                r"\{t\}", r"(?P<t>\d+)"
-            )
-            match = re.match(head + r"(?![\d])", question.strip(), flags=re.IGNORECASE)
-            if match:
+        for pattern in PATTERNS:
+            if match := pattern.match(question.strip()):
                 numbers = tuple(int(text) for text in re.findall(r"\d{1,9}", match["n"]))
                 target = int(match["t"][:12])
                 if 2 <= len(numbers) <= 6:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,3 +54,16 @@ class ToolFamily(Family, Protocol):
     def tools(self, problem: Problem) -> tuple[Tool, ...]:
         """Fresh tools for one episode of the problem."""
         ...
+
+
+def pattern_of(frame: str, holes: Mapping[str, str], flags: int = 0) -> re.Pattern[str]:
+    """What matches a frame with `{name}` holes, only ASCII; a hole that comes twice holds the same text twice."""
+    seen: set[str] = set()
+
+    def group(match: re.Match[str]) -> str:
+        name = match[1]
+        found = f"(?P={name})" if name in seen else f"(?P<{name}>{holes[name]})"
+        seen.add(name)
+        return found
+
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(frame)), re.ASCII | flags)

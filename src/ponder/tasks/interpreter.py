@@ -9,6 +9,7 @@ Statements are parted by `;` or newlines: `name = value`, `show value`, `for nam
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from ponder.core.errors import ToolError
 MAX_CHARS, MAX_DEPTH, MAX_STEPS, MAX_ITEMS, MAX_DIGITS, MAX_SHOWN = 2000, 16, 20_000, 1000, 40, 1000
 _BOUND = 10**MAX_DIGITS
 _TOKEN = re.compile(
-    r"[ \t]*(?:([0-9]+)|([a-z_][a-z0-9_]*)|(//|[=!<>]=|[-+*/%=<>()\[\]{},;\n]))",
+    r"[ \t\r]*(?:([0-9]+)|([a-z_][a-z0-9_]*)|(//|[=!<>]=|[-+*/%=<>()\[\]{},;\n]))",
     re.ASCII,
 )
 _LEVELS = (("==", "!=", "<", ">", "<=", ">="), ("+", "-"), ("*", "/", "//", "%"))
@@ -294,14 +295,6 @@ class Machine:
 
 
 _OPERATORS: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a // b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-}
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv, "//": operator.floordiv,
+    "%": operator.mod, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
+}  # fmt: skip

@@ -6,7 +6,7 @@ import random
 import re
 
 from ponder.core.types import Band, Problem, Verdict
-from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.family import Trace, TraceWriter, pattern_of
 from ponder.tasks.logic_puzzles import GRID, HEADS, Puzzle, build, build_grid, draw, people_in
 from ponder.verify.numbers import clip
 
@@ -265,18 +265,11 @@ def fill(puzzle: Puzzle, domains: dict[str, tuple[str, ...]], lines: list[str]) 
     return True
 
 
-def _pattern(kind: str) -> re.Pattern[str]:
-    holes = {
-        "clues": r"(?P<clues>.+?)",
-        "names": r"(?P<names>[\w, ]+?)",
-        "what": r"(?P<what>[\w,: ]+?)",
-    }
-    text = re.sub(
-        r"\\\{(\w+)\\\}",
-        lambda m: holes.get(m[1], r"\w+"),
-        re.escape(HEADS[kind]).replace(r"\.$", "."),
-    )
-    return re.compile(text, re.ASCII)
-
-
-PATTERNS = tuple((kind, _pattern(kind)) for kind, _ in KINDS)
+_HOLES = {
+    "clues": ".+?",
+    "names": r"[\w, ]+?",
+    "what": r"[\w,: ]+?",
+    "first": r"\w+",
+    "last": r"\w+",
+}
+PATTERNS = tuple((kind, pattern_of(HEADS[kind], _HOLES)) for kind, _ in KINDS)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import operation_lines, with_slip
-from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.family import Trace, TraceWriter, pattern_of
 from ponder.verify.numbers import check_number, clip
 
 Holes = dict[str, str]
@@ -424,17 +424,6 @@ STEPS = {
 }  # fmt: skip
 
 
-def _pattern(frame: str) -> re.Pattern[str]:
-    seen: set[str] = set()
-
-    def group(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in seen:
-            return f"(?P={name})"
-        seen.add(name)
-        return f"(?P<{name}>{_HOLES[name]})"
-
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(frame)), re.ASCII)
-
-
-PATTERNS = tuple((kind, _pattern(frame)) for kind, frames in FRAMES.items() for frame in frames)
+PATTERNS = tuple(
+    (kind, pattern_of(frame, _HOLES)) for kind, frames in FRAMES.items() for frame in frames
+)

@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 from ponder.core.types import Band, Problem, Verdict
-from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.family import Trace, TraceWriter, pattern_of
 from ponder.verify.numbers import check_number
 from ponder.verify.sequence import check_sequence
 
@@ -84,7 +84,7 @@ class Procedures:
 
     def recognise(self, question: str) -> Problem | None:
         """Matches the question against every frame."""
-        text = " ".join(question.split())
+        text = " ".join(question.split()).removesuffix(".")
         for kind, pattern in PATTERNS:
             match = pattern.fullmatch(text)
             if match is None:
@@ -158,10 +158,8 @@ class Procedures:
         )
 
 
-def _pattern(frame: str) -> re.Pattern[str]:
-    text = re.escape(frame).replace(r"\{l\}", r"(?P<l>[\w, ]+?)").replace(r"\{i\}", r"(?P<i>\w+)")
-    text = text.replace(r"\{o\}", r"(?P<o>\w+)").removesuffix(r"\.")
-    return re.compile(text + r"[.]?", re.IGNORECASE)
-
-
-PATTERNS = tuple((kind, _pattern(frame)) for kind, frames in FRAMES.items() for frame in frames)
+_HOLES = {"l": r"[\w, ]+?", "i": r"\w+", "o": r"\w+"}
+PATTERNS = tuple(
+    (kind, pattern_of(frame.removesuffix("."), _HOLES, re.IGNORECASE))
+    for kind, frames in FRAMES.items() for frame in frames
+)  # fmt: skip

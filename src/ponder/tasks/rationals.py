@@ -13,6 +13,7 @@ from ponder.tasks.arithmetic import pick, strip_frame
 from ponder.tasks.columns import apply, operation_lines, with_slip
 from ponder.tasks.family import Trace, TraceWriter
 from ponder.verify.numbers import check_number, clip
+from ponder.verify.rational import work_out
 
 FRAMES: dict[str, tuple[str, ...]] = {
     "lowest": ("Simplify {}.", "Write {} in lowest terms.", "Reduce {} to lowest terms."),
@@ -236,16 +237,7 @@ class Rationals:
         value = Fraction(parts[0])
         if kind == "value":
             for op, text in zip(parts[1::2], parts[2::2], strict=True):
-                b = Fraction(text)
-                value = (
-                    value + b
-                    if op == "+"
-                    else value - b
-                    if op == "-"
-                    else value * b
-                    if op == "*"
-                    else value / b
-                )
+                value = work_out(value, op, Fraction(text))
         elif kind == "larger":
             value = max(Fraction(text) for text in texts)
         decimals = all("/" not in text for text in parts[::2])
@@ -401,6 +393,5 @@ def _readable(text: str) -> bool:
 
 PATTERNS = tuple(
     (kind, re.compile(re.escape(frame).replace(r"\{\}", rf"({_NUMBER})"), re.ASCII))
-    for kind, frames in FRAMES.items()
-    for frame in frames
-)
+    for kind, frames in FRAMES.items() for frame in frames
+)  # fmt: skip

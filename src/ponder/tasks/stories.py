@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import re
 from fractions import Fraction
 
 from ponder.core.types import Band, Problem, Verdict
 from ponder.tasks.columns import apply, operation_lines
-from ponder.tasks.family import Trace, TraceWriter
+from ponder.tasks.family import Trace, TraceWriter, pattern_of
 from ponder.tasks.story_chains import Step, draw_chain, read_chain
 from ponder.tasks.story_templates import TEMPLATES, Story
 from ponder.tasks.words import GROUPS, NAMES, PLURALS, THINGS, WARES
@@ -132,19 +131,10 @@ GROUP_ONE = {
 }  # fmt: skip
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    seen: set[str] = set()
-
-    def group(match: re.Match[str]) -> str:
-        key = match[1]
-        if key in seen:
-            return f"(?P={key})"
-        seen.add(key)
-        return rf"(?P<{key}>\d{{1,7}})" if key in NUMBERS else rf"(?P<{key}>[A-Za-z]+)"
-
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(text)))
-
-
+_WORDS = dict.fromkeys(("A", "B", "things", "ware", "wares", "group", "groups"), "[A-Za-z]+")
+_HOLES = _WORDS | dict.fromkeys(NUMBERS, r"\d{1,7}")
 PATTERNS = tuple(
-    (index, _pattern(text)) for index, story in enumerate(TEMPLATES) for text in story.texts
+    (index, pattern_of(text, _HOLES))
+    for index, story in enumerate(TEMPLATES)
+    for text in story.texts
 )

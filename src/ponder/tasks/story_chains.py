@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 from ponder.core.types import Band
+from ponder.tasks.columns import apply
+from ponder.tasks.family import pattern_of
 from ponder.tasks.words import NAMES, THINGS
 
 Step = tuple[int, str, int, int]
@@ -81,15 +83,7 @@ def step_of(total: int, op: str, n: int) -> Step | None:
     sign, by = op[0], n if len(op) == 1 else 2
     if sign == "/" and total % 2:
         return None
-    result = (
-        total + by
-        if sign == "+"
-        else total - by
-        if sign == "-"
-        else total * 2
-        if sign == "*"
-        else total // 2
-    )
+    result = apply(total, sign, by)
     return (total, sign, by, result) if 0 < result < 1000 else None
 
 
@@ -157,20 +151,8 @@ def _value(text: str) -> int:
     return _READ.get(text) or int(text)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(
-        re.sub(r"\\\{(\w)\\\}", lambda m: f"(?P<{m[1]}>{_HOLES[m[1]]})", re.escape(text)), re.ASCII
-    )
-
-
 _PATTERNS = tuple(
-    (
-        f"{band}{at}",
-        theme,
-        _pattern(theme.start),
-        _pattern(theme.question),
-        [_pattern(t) for _, t in theme.sentences],
-    )
-    for band, themes in THEMES.items()
-    for at, theme in enumerate(themes)
-)
+    (f"{band}{at}", theme, *(pattern_of(text, _HOLES) for text in (theme.start, theme.question)),
+     [pattern_of(text, _HOLES) for _, text in theme.sentences])
+    for band, themes in THEMES.items() for at, theme in enumerate(themes)
+)  # fmt: skip

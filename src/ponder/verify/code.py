@@ -13,6 +13,7 @@ import builtins
 import functools
 import marshal
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -139,9 +140,8 @@ def extract_program(answer: str) -> str:
         mark = line.strip()
         if block is None and mark.startswith("```"):
             block, language = [], mark.strip("`").strip().lower().partition(" ")[0]
-            kept = {"": plain, "python": labelled, "python3": labelled, "py": labelled}.get(
-                language, []
-            )
+            is_python = re.fullmatch(r"\{?(?:py|python[0-9.]*)\}?", language)
+            kept = labelled if is_python else [] if language else plain
         elif block is not None and mark == "```":
             kept.append(textwrap.dedent("\n".join(block)))
             block = None

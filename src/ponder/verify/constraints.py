@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ _END = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]*_]*+(?=\s|$)|[。！？]++[�
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\"'])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z.]+|Mrs?|Ms|Dr|St|[JS]r|Prof|Inc|Ltd|Co|etc|vs|no|cf)\.$"
 )
+_BULLET = re.compile(r"\*[^*]|-(?!-)")
 _FENCE = re.compile(r"\s*```[A-Za-z]*\n(.*?)\n?```\s*", re.DOTALL)
 
 Finding = tuple[bool | None, str]
@@ -99,21 +101,30 @@ def _bound(constraint: Mapping[str, Any]) -> tuple[str, Callable[[str], Finding]
     return kind, lambda text: check(text, **given)
 
 
-def _counted(found: int, relation: str, count: int, noun: str) -> Finding:
-    return RELATIONS[relation](found, count), f"{found} {noun}, {relation} {count} wanted"
-
-
-def _words(text: str, relation: str, count: int, runs: bool = False) -> Finding:
-    """`runs` counts runs of word characters, as IFEval does: `don't` is two."""
-    return _counted(len(_RUN.findall(text) if runs else words(text)), relation, count, "words")
-
-
-def _lines(text: str, relation: str, count: int) -> Finding:
-    return _counted(len(_lines_of(text)), relation, count, "lines")
-
-
 def _lines_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _paragraphs_of(text: str, separator: str | None = None) -> list[str]:
+    """`separator` is a line such as `***`; blank lines part the paragraphs without one."""
+    parts = text.split(separator) if separator else re.split(r"\n\s*\n", text)
+    return [part for part in parts if part.strip()]
+
+
+def _counter(noun: str, number: Callable[[str, Any], int]) -> Callable[..., Finding]:
+    """The check of how many there are; `number` gets the text and the kind's own parameter, where it has one."""
+
+    def check(text: str, relation: str, count: int, **more: Any) -> Finding:
+        found = number(text, next(iter(more.values()), None))
+        told = f"{found} {noun.format(**more)}, {relation} {count} wanted"
+        return RELATIONS[relation](found, count), told
+
+    return check
+
+
+def _unless(wrong: Sequence[str], broken: str, fine: str) -> Finding:
+    """Kept when nothing is wrong; else the first that is."""
+    return not wrong, broken.format(clip(wrong[0])) if wrong else fine
 
 
 def _sentences(text: str, relation: str, count: int) -> Finding:
@@ -138,49 +149,30 @@ def _sentences(text: str, relation: str, count: int) -> Finding:
     return (kept == {True}) if len(kept) == 1 else None, what
 
 
-def _paragraphs(text: str, relation: str, count: int, separator: str = "") -> Finding:
-    """`separator` is a line such as `***`; blank lines part the paragraphs without one."""
-    parts = text.split(separator) if separator else re.split(r"\n\s*\n", text)
-    return _counted(sum(1 for part in parts if part.strip()), relation, count, "paragraphs")
-
-
-def _characters(text: str, relation: str, count: int) -> Finding:
-    return _counted(len(text), relation, count, "characters")
-
-
-def _items(text: str, relation: str, count: int) -> Finding:
-    """Items are parted by commas on one line."""
-    parts = [part for part in text.removesuffix(".").split(",") if part.strip()]
-    return _counted(len(parts), relation, count, "items")
-
-
-def _letters(text: str, letter: str, relation: str, count: int) -> Finding:
-    return _counted(text.lower().count(letter.lower()), relation, count, f"times {letter!r}")
-
-
-def _occurs(text: str, phrase: str, relation: str, count: int) -> Finding:
-    return _counted(text.lower().count(phrase.lower()), relation, count, f"times {phrase!r}")
+def _num_highlights(text: str) -> int:
+    marked = re.findall(r"\*\*([^\n*]+)\*\*|\*([^\n*]+)\*", text)
+    return sum(1 for pair in marked if "".join(pair).strip())
 
 
 def _contains(text: str, phrases: list[str]) -> Finding:
     missing = [phrase for phrase in phrases if phrase.lower() not in text.lower()]
-    return not missing, f"{clip(missing[0])} is missing" if missing else "every phrase is there"
+    return _unless(missing, "{} is missing", "every phrase is there")
 
 
 def _uses(text: str, words: list[str]) -> Finding:
     have = {word.lower() for word in _WORD.findall(text)}
     missing = [word for word in words if word.lower() not in have]
-    return not missing, f"the word {missing[0]!r} is missing" if missing else "every word is there"
+    return _unless(missing, "the word {} is missing", "every word is there")
 
 
 def _forbids(text: str, words: list[str]) -> Finding:
     hits = [w for w in words if re.search(rf"(?<!\w){re.escape(w)}(?!\w)", text, re.IGNORECASE)]
-    return not hits, f"{hits[0]!r} is forbidden" if hits else "no forbidden word"
+    return _unless(hits, "{} is forbidden", "no forbidden word")
 
 
 def _without(text: str, characters: str) -> Finding:
     hits = [character for character in characters if character.lower() in text.lower()]
-    return not hits, f"{hits[0]!r} occurs" if hits else f"none of {clip(characters)}"
+    return _unless(hits, "{} occurs", f"none of {clip(characters)}")
 
 
 def _case(text: str, case: str) -> Finding:
@@ -191,11 +183,6 @@ def _case(text: str, case: str) -> Finding:
     else:
         kept = text.isupper() if case == "upper" else text.islower()
     return kept, f"{'all' if kept else 'not all'} in {case} case"
-
-
-def _capitals(text: str, relation: str, count: int) -> Finding:
-    found = sum(1 for word in words(text) if word.isupper())
-    return _counted(found, relation, count, "words in capitals")
 
 
 def _starts_with(text: str, wanted: str) -> Finding:
@@ -210,58 +197,37 @@ def _ends_with(text: str, wanted: str) -> Finding:
 
 def _each_line(text: str, wanted: str) -> Finding:
     wrong = [line for line in _lines_of(text) if not line.lower().startswith(wanted.lower())]
-    return not wrong, f"the line {clip(wrong[0])}" if wrong else f"each line: {clip(wanted)}"
+    return _unless(wrong, "the line {}", f"each line: {clip(wanted)}")
 
 
 def _word_length(text: str, relation: str, count: int) -> Finding:
     wrong = [word for word in words(text) if not RELATIONS[relation](len(word), count)]
-    return not wrong, f"{wrong[0]!r} has {len(wrong[0])} letters" if wrong else "word lengths fit"
+    return _unless(wrong, f"{{}} has not {relation} {count} letters", "word lengths fit")
 
 
 def _sorted(text: str, by: str = "words") -> Finding:
     """In alphabetical order; `by` is words, items or lines."""
     splits: dict[str, Callable[[str], list[str]]] = {
-        "words": words,
-        "items": lambda whole: whole.removesuffix(".").split(","),
-        "lines": _lines_of,
-    }
+        "words": words, "items": lambda whole: whole.removesuffix(".").split(","), "lines": _lines_of,
+    }  # fmt: skip
     if by not in splits:
         raise ConfigError(f"constraint 'sorted' has by {by!r}", f"known: {', '.join(splits)}")
     parts = [part.strip().lower() for part in splits[by](text)]
     late = [b for a, b in itertools.pairwise(parts) if b < a]
-    return not late, f"{clip(late[0])} comes too late" if late else "in order"
+    return _unless(late, "{} comes too late", "in order")
 
 
 def _no_repeats(text: str) -> Finding:
-    seen: set[str] = set()
-    for word in (found.lower() for found in words(text)):
-        if word in seen:
-            return False, f"{word!r} occurs twice"
-        seen.add(word)
-    return True, "no word twice"
+    twice = [word for word, n in Counter(word.lower() for word in words(text)).items() if n > 1]
+    return _unless(twice, "{} occurs twice", "no word twice")
 
 
 def _first_word(text: str, paragraph: int, word: str) -> Finding:
-    parts = [part for part in re.split(r"\n\s*\n", text) if part.strip()]
+    parts = _paragraphs_of(text)
     if not 1 <= paragraph <= len(parts):
         return False, f"no paragraph {paragraph}"
     first = next(iter(words(parts[paragraph - 1])), "")
     return first.lower() == word.lower(), f"paragraph {paragraph} starts with {clip(first)}"
-
-
-def _bullets(text: str, relation: str, count: int) -> Finding:
-    found = sum(1 for line in _lines_of(text) if re.match(r"\*[^*]|-(?!-)", line))
-    return _counted(found, relation, count, "bullet points")
-
-
-def _highlights(text: str, relation: str, count: int) -> Finding:
-    marked = re.findall(r"\*\*([^\n*]+)\*\*|\*([^\n*]+)\*", text)
-    found = sum(1 for pair in marked if "".join(pair).strip())
-    return _counted(found, relation, count, "highlighted parts")
-
-
-def _placeholders(text: str, relation: str, count: int) -> Finding:
-    return _counted(len(re.findall(r"\[[^\[\]]+\]", text)), relation, count, "placeholders")
 
 
 def _title(text: str) -> Finding:
@@ -269,17 +235,11 @@ def _title(text: str) -> Finding:
     return kept, "a title in << >>" if kept else "no title in << >>"
 
 
-def _sections(text: str, mark: str, relation: str, count: int) -> Finding:
-    found = re.findall(rf"(?<!\w){re.escape(mark)}\s?[0-9]+", text)
-    return _counted(len(found), relation, count, f"sections {mark!r}")
-
-
 def _postscript(text: str, mark: str) -> Finding:
     letters = [re.escape(letter) for letter in re.sub(r"[^A-Za-z]", "", mark)]
-    kept = re.search(
-        r"^[ \t]*" + r"\.\s?".join(letters) + r"\b", text, re.MULTILINE | re.IGNORECASE
-    )
-    return kept is not None, f"{'a' if kept else 'no'} postscript {mark!r}"
+    pattern = r"^[ \t]*" + r"\.\s?".join(letters) + r"\b"
+    kept = re.search(pattern, text, re.MULTILINE | re.IGNORECASE) is not None
+    return kept, f"{'a' if kept else 'no'} postscript {mark!r}"
 
 
 def _json(text: str) -> Finding:
@@ -308,20 +268,28 @@ def _two_responses(text: str, separator: str) -> Finding:
 
 _COUNT = {"relation": str, "count": int}
 KINDS: dict[str, tuple[Callable[..., Finding], dict[str, type]]] = {
-    "words": (_words, {**_COUNT, "runs?": bool}),
-    "lines": (_lines, _COUNT),
+    "words": (
+        _counter("words", lambda t, runs: len(_RUN.findall(t) if runs else words(t))), {**_COUNT, "runs?": bool}
+    ),
+    "lines": (_counter("lines", lambda t, _: len(_lines_of(t))), _COUNT),
     "sentences": (_sentences, _COUNT),
-    "paragraphs": (_paragraphs, {**_COUNT, "separator?": str}),
-    "characters": (_characters, _COUNT),
-    "items": (_items, _COUNT),
-    "letters": (_letters, {"letter": str, **_COUNT}),
-    "occurs": (_occurs, {"phrase": str, **_COUNT}),
+    "paragraphs": (
+        _counter("paragraphs", lambda t, line: len(_paragraphs_of(t, line))), {**_COUNT, "separator?": str}
+    ),
+    "characters": (_counter("characters", lambda t, _: len(t)), _COUNT),
+    "items": (_counter("items", lambda t, _: sum(map(bool, map(str.strip, t.removesuffix(".").split(","))))), _COUNT),
+    "letters": (
+        _counter("times {letter!r}", lambda t, letter: t.lower().count(letter.lower())), {"letter": str, **_COUNT}
+    ),
+    "occurs": (
+        _counter("times {phrase!r}", lambda t, phrase: t.lower().count(phrase.lower())), {"phrase": str, **_COUNT}
+    ),
     "contains": (_contains, {"phrases": list}),
     "uses": (_uses, {"words": list}),
     "forbids": (_forbids, {"words": list}),
     "without": (_without, {"characters": str}),
     "case": (_case, {"case": str}),
-    "capitals": (_capitals, _COUNT),
+    "capitals": (_counter("words in capitals", lambda t, _: sum(map(str.isupper, words(t)))), _COUNT),
     "starts_with": (_starts_with, {"wanted": str}),
     "ends_with": (_ends_with, {"wanted": str}),
     "each_line_starts": (_each_line, {"wanted": str}),
@@ -329,16 +297,21 @@ KINDS: dict[str, tuple[Callable[..., Finding], dict[str, type]]] = {
     "sorted": (_sorted, {"by?": str}),
     "no_repeats": (_no_repeats, {}),
     "first_word": (_first_word, {"paragraph": int, "word": str}),
-    "bullets": (_bullets, _COUNT),
-    "highlights": (_highlights, _COUNT),
-    "placeholders": (_placeholders, _COUNT),
+    "bullets": (
+        _counter("bullet points", lambda t, _: sum(map(bool, map(_BULLET.match, _lines_of(t))))), _COUNT
+    ),
+    "highlights": (_counter("highlighted parts", lambda t, _: _num_highlights(t)), _COUNT),
+    "placeholders": (_counter("placeholders", lambda t, _: len(re.findall(r"\[[^\[\]]+\]", t))), _COUNT),
     "title": (_title, {}),
-    "sections": (_sections, {"mark": str, **_COUNT}),
+    "sections": (
+        _counter("sections {mark!r}", lambda t, mark: len(re.findall(rf"(?<!\w){re.escape(mark)}\s?[0-9]+", t))),
+        {"mark": str, **_COUNT},
+    ),
     "postscript": (_postscript, {"mark": str}),
     "json": (_json, {}),
     "one_of": (_one_of, {"options": list}),
     "quoted": (_quoted, {}),
     "two_responses": (_two_responses, {"separator": str}),
     "language": (check_language, {"code": str}),
-}
+}  # fmt: skip
 """Kind → its check and its parameters; a name with ? may be left out."""

@@ -57,7 +57,7 @@ def parse(text: str) -> Node:
     tokens = _tokens(text.rstrip())
     if not tokens:
         raise RationalError("empty")
-    node, rest = _sum(tokens, 0, 0)
+    node, rest = _chain(tokens, 0, 0)
     if rest != len(tokens):
         raise RationalError(f"unexpected {tokens[rest]!r}")
     return node
@@ -83,19 +83,16 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-def _sum(tokens: list[str], at: int, depth: int) -> tuple[Node, int]:
-    node, at = _product(tokens, at, depth)
-    while at < len(tokens) and tokens[at] in "+-":
-        right, after = _product(tokens, at + 1, depth)
-        node, at = _join(tokens[at], node, right), after
-    return node, at
+def _chain(tokens: list[str], at: int, depth: int, signs: str = "+-") -> tuple[Node, int]:
+    """A sum of products, or with the signs `*/` a product."""
 
+    def part(at: int) -> tuple[Node, int]:
+        return _chain(tokens, at, depth, "*/") if signs == "+-" else _unit(tokens, at, depth)
 
-def _product(tokens: list[str], at: int, depth: int) -> tuple[Node, int]:
-    node, at = _unit(tokens, at, depth)
-    while at < len(tokens) and tokens[at] in "*/":
-        right, after = _unit(tokens, at + 1, depth)
-        node, at = _join(tokens[at], node, right), after
+    node, at = part(at)
+    while at < len(tokens) and tokens[at] in signs:
+        op, (right, at) = tokens[at], part(at + 1)
+        node = Node(op, work_out(node.value, op, right.value), node, right)
     return node, at
 
 
@@ -106,7 +103,7 @@ def _unit(tokens: list[str], at: int, depth: int) -> tuple[Node, int]:
         raise RationalError("ends too early")
     token = tokens[at]
     if token == "(":
-        node, at = _sum(tokens, at + 1, depth + 1)
+        node, at = _chain(tokens, at + 1, depth + 1)
         if at >= len(tokens) or tokens[at] != ")":
             raise RationalError("a parenthesis is not closed")
         return node, at + 1
@@ -118,9 +115,8 @@ def _unit(tokens: list[str], at: int, depth: int) -> tuple[Node, int]:
     return Node("", Fraction(token)), at + 1
 
 
-def _join(op: str, left: Node, right: Node) -> Node:
-    a, b = left.value, right.value
+def work_out(a: Fraction, op: str, b: Fraction) -> Fraction:
+    """`a op b`. Raises RationalError for a division by zero."""
     if op == "/" and not b:
         raise RationalError("division by zero")
-    value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
-    return Node(op, value, left, right)
+    return a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b

@@ -20,13 +20,8 @@ CPU_S = 60
 """For one question; its parent waits less, but where that was killed nobody else ends this process."""
 DIGITS = 50
 FUNCTIONS = {
-    "arcsin": "asin",
-    "arccos": "acos",
-    "arctan": "atan",
-    "ceil": "ceiling",
-    "abs": "Abs",
-    "ln": "log",
-}
+    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "ceil": "ceiling", "abs": "Abs", "ln": "log",
+}  # fmt: skip
 POINTS = ((7, 5), (13, 11), (-11, 7), (29, 3))
 """Where formulas with variables are compared: numerator and denominator, shifted for each variable."""
 
@@ -53,7 +48,7 @@ def main() -> None:
             ValueError,
             TypeError,
             ArithmeticError,
-            RecursionError,
+            RuntimeError,
             MemoryError,
             AttributeError,
         ) as error:
