@@ -20,8 +20,7 @@ from ponder.core.errors import ToolError
 MAX_CHARS, MAX_DEPTH, MAX_STEPS, MAX_ITEMS, MAX_DIGITS, MAX_SHOWN = 2000, 16, 20_000, 1000, 40, 1000
 _BOUND = 10**MAX_DIGITS
 _TOKEN = re.compile(
-    r"[ \t\r]*(?:([0-9]+)|([a-z_][a-z0-9_]*)|(//|[=!<>]=|[-+*/%=<>()\[\]{},;\n]))",
-    re.ASCII,
+    r"[ \t\r]*(?:([0-9]+)|([a-z_][a-z0-9_]*)|(//|[=!<>]=|[-+*/%=<>()\[\]{},;\n]))", re.ASCII
 )
 _LEVELS = (("==", "!=", "<", ">", "<=", ">="), ("+", "-"), ("*", "/", "//", "%"))
 
