@@ -135,14 +135,13 @@ def test_only_adapters_are_trained_kept_and_exported(tuned, base, tmp_path):
     assert load_model(model).config == named_shape("micro")
 
 
-@pytest.mark.parametrize("kill_at", [1, 3])
-def test_killed_and_resumed_equals_uninterrupted(tuned, tmp_path, kill_at):
+def test_killed_and_resumed_equals_uninterrupted(tuned, tmp_path):
     whole = trainer(tuned, tmp_path / "whole")
     whole.train()
     with pytest.raises(Killed):
-        trainer(replace(tuned, checkpoint_steps=1), tmp_path / "cut", 1 + kill_at).train()
+        trainer(replace(tuned, checkpoint_steps=1), tmp_path / "cut", kill_at=4).train()
     second = trainer(tuned, tmp_path / "cut", resume=True)
-    assert second.progress.step == kill_at
+    assert second.progress.step == 3
     second.train()
     assert files(whole.run) == files(second.run) and losses(whole.run) == losses(second.run)
     with pytest.raises(StorageError, match="stand on other weights, or have another alpha"):
