@@ -220,6 +220,15 @@ def test_a_dry_run_says_what_is_trained(base, tokenizer_folder):
     assert any(expected in line for line in said), said
 
 
+def test_adapters_larger_than_their_matrices_are_refused(base, tokenizer_folder, tmp_path):
+    given = [f"stage.start_from={base}", f"stage.tokenizer={tokenizer_folder}"]
+    given.append("stage.lora.rank=1000000000")
+    for options in ({"run_dir": tmp_path / "run"}, {"dry_run": True}):
+        with pytest.raises(ConfigError, match="allowed are 1 to 64, the smallest side"):
+            main([RECIPES / "lora.toml"], given, say=quiet, **options)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

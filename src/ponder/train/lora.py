@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ponder.core.errors import StorageError
+from ponder.core.errors import ConfigError, StorageError
 from ponder.model.config import ModelConfig
 from ponder.model.safetensors import SafetensorsFile, write_safetensors
 from ponder.model.save import write_files
@@ -35,9 +35,15 @@ def carries(config: LoraConfig, name: str, shape: Sequence[int]) -> bool:
 
 
 def num_trained(config: LoraConfig, model: ModelConfig) -> int:
-    """Parameters of the adapters of such a model."""
-    shapes = tensor_shapes(model).items()
-    return sum(config.rank * sum(shape) for name, shape in shapes if carries(config, name, shape))
+    """Parameters of the adapters of such a model. Raises ConfigError where they would be larger than its matrices."""
+    shapes = [s for name, s in tensor_shapes(model).items() if carries(config, name, s)]
+    least = min(min(shape) for shape in shapes)
+    if config.rank > least:
+        raise ConfigError(
+            f"lora rank is {config.rank}",
+            f"allowed are 1 to {least}, the smallest side of a target",
+        )
+    return sum(config.rank * sum(shape) for shape in shapes)
 
 
 class Adapters:

@@ -22,7 +22,7 @@ from ponder.text import Tokenizer
 from ponder.train.checkpoint import TOKENIZER_FILES, Progress, export_folder, start_weights
 from ponder.train.config import ModelRecipe, Recipe, RlRecipe, ScheduleConfig
 from ponder.train.distill import check_teacher
-from ponder.train.lora import Adapters
+from ponder.train.lora import Adapters, num_trained
 from ponder.train.network import Network
 from ponder.train.trainer import Report, Trainer
 
@@ -66,6 +66,8 @@ def beginning(stage: ModelRecipe | RlRecipe) -> Start:
         config, weights = named_shape(stage.shape), None
     tokenizer = stage.tokenizer if isinstance(stage, ModelRecipe) else stage.start_from
     check_tokenizer(tokenizer, config)
+    if stage.lora is not None:
+        num_trained(stage.lora, config)
     if isinstance(stage, ModelRecipe) and stage.teacher is not None:
         check_teacher(stage.teacher, config, tokenizer, stage.documents.max_len)
     return Start(config, weights, tokenizer)
