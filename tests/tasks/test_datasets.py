@@ -148,6 +148,26 @@ def test_a_damaged_row_is_told_by_file_and_line(tmp_path: Path, line: str, messa
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("mgsm-zh", {"messages": ["x"], "answer": "1"}),
+        ("code-contests", {"problem": "x", "tests": {"inputs": ["1"], "outputs": []}}),
+        ("ifeval", {"prompt": "x", "instruction_id_list": ["keywords:existence"], "kwargs": [{}]}),
+        ("ifeval", {"prompt": "x", "instruction_id_list": ["keywords:existence"], "kwargs": []}),
+        ("olympiadbench", {"question": "x", "final_answer": ["1"], "error": "little"}),
+        ("mmlu-stem", {"question": "x", "choices": ["y"] * 30, "answer": 1}),
+    ],
+)
+def test_a_row_of_the_wrong_shape_inside_is_told_too(
+    tmp_path: Path, name: str, row: object
+) -> None:
+    rows = [row] if DATA_SETS[name].file.endswith(".json") else row
+    folder = folder_with(tmp_path, json.dumps(rows) + "\n", DATA_SETS[name].file)
+    with pytest.raises(StorageError, match=r"(?:line|row) 1.* cannot be read"):
+        next(data_set(name, folder))
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"gsm8k/test\.jsonl below"):
         next(data_set("gsm8k", tmp_path))

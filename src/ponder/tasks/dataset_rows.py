@@ -48,11 +48,8 @@ class Row:
     def texts(self, name: str) -> list[str]:
         """A list of texts."""
         found = self.items(name)
-        return (
-            found
-            if all(isinstance(one, str) for one in found)
-            else self.fail(name, "a list of texts")
-        )
+        fine = all(isinstance(one, str) for one in found)
+        return found if fine else self.fail(name, "a list of texts")
 
     def items(self, name: str) -> list[Any]:
         """A list."""
@@ -97,15 +94,12 @@ def mathematics(row: Row) -> Draft:
     """MATH: the answer field, or the box of the solution."""
     solution = row.text("solution") if "solution" in row.values else ""
     answer = row.text("answer") if "answer" in row.values else final_answer(solution)
-    return _math(
-        row.text("problem"),
-        answer or row.fail("solution", "a text with an answer in a box"),
-        solution,
-    )
+    answer = answer or row.fail("solution", "a text with an answer in a box")
+    return _math(row.text("problem"), answer, solution)
 
 
 def math_train(row: Row) -> Draft | None:
-    """Two rows have no answer; they are left out."""
+    """Four rows have no answer; they are left out."""
     return _math(row.text("problem"), row.text("answer")) if row.values.get("answer") else None
 
 
@@ -124,11 +118,8 @@ def olympiad(row: Row) -> Draft:
     answer = ", ".join(row.texts("final_answer"))
     tolerance = float(row.text("error")) if row.values.get("error") else 0.0
     context = row.values.get("context")
-    return _math(
-        f"{context}\n{row.text('question')}" if context else row.text("question"),
-        answer,
-        tolerance=tolerance,
-    )
+    question = f"{context}\n{row.text('question')}" if context else row.text("question")
+    return _math(question, answer, tolerance=tolerance)
 
 
 def question_answer(row: Row) -> Draft | None:
@@ -147,12 +138,8 @@ def _choice(row: Row, question: str, options: list[str], letters: str) -> Draft:
     if not letters or not set(letters) <= set(known):
         row.fail("answer", f"one of {known}")
     listed = "".join(f"\n{letter}) {text}" for letter, text in zip(known, options, strict=True))
-    return Draft(
-        question + "\n" + listed + LETTER,
-        letters,
-        {"check": "choice", "options": tuple(options)},
-        f"Answer: {letters}",
-    )
+    check = {"check": "choice", "options": tuple(options)}
+    return Draft(f"{question}\n{listed}{LETTER}", letters, check, f"Answer: {letters}")
 
 
 def aqua(row: Row) -> Draft:
@@ -191,12 +178,9 @@ def evalplus(row: Row) -> Draft:
     reference = row.text("prompt") + row.text("canonical_solution")
     more = [] if row.values.get("plus_input") == {} else row.items("plus_input")
     check = {
-        "check": "code",
-        "entry_point": row.text("entry_point"),
-        "solution": reference,
-        "inputs": tuple(row.items("base_input") + more),
-        "tolerance": float(row.number("atol")),
-    }
+        "check": "code", "entry_point": row.text("entry_point"), "solution": reference,
+        "inputs": tuple(row.items("base_input") + more), "tolerance": float(row.number("atol")),
+    }  # fmt: skip
     return Draft(row.text("prompt") + PROGRAM, "", check, f"```python\n{reference}\n```")
 
 
@@ -228,20 +212,15 @@ def livecodebench(row: Row) -> Draft:
 def cruxeval_output(row: Row) -> Draft:
     call = f"{row.text('code')}\n\nassert f({row.text('input')}) == ??"
     question = f"{call}\n\nWhat stands in place of ??, as a Python value? Put it after `Answer:`."
-    return Draft(
-        question, row.text("output"), {"check": "literal"}, f"Answer: {row.text('output')}"
-    )
+    output = row.text("output")
+    return Draft(question, output, {"check": "literal"}, f"Answer: {output}")
 
 
 def cruxeval_input(row: Row) -> Draft:
     code, output = row.text("code"), row.text("output")
     question = f"{code}\n\nassert f(??) == {output}\n\nGive arguments for ?? as Python values, after `Answer:`."
-    return Draft(
-        question,
-        row.text("input"),
-        {"check": "input", "code": code, "output": output},
-        f"Answer: {row.text('input')}",
-    )
+    check, given = {"check": "input", "code": code, "output": output}, row.text("input")
+    return Draft(question, given, check, f"Answer: {given}")
 
 
 def arc(row: Row) -> Draft:

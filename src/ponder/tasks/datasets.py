@@ -138,17 +138,16 @@ def pull_data_set(name: str, root: Path) -> Path:
 
 def _problems(name: str, its: DataSet, folder: Path) -> Iterator[Problem]:
     for row in _rows(folder / its.file, its.file):
-        draft = its.read(row)
+        try:
+            draft = its.read(row)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise StorageError(
+                f"{row.place} cannot be read: {error!r}", "Fetch the file anew."
+            ) from None
         if draft is not None:
-            yield Problem(
-                family=name,
-                band="R" if its.is_training else "O",
-                question=draft.question,
-                answer=draft.answer,
-                canonical=" ".join(draft.question.split()),
-                difficulty=draft.difficulty,
-                data={**draft.check, "reference": draft.reference},
-            )
+            band, form = "R" if its.is_training else "O", " ".join(draft.question.split())
+            data = {**draft.check, "reference": draft.reference}
+            yield Problem(name, band, draft.question, draft.answer, form, draft.difficulty, data)
 
 
 def _rows(path: Path, shown: str) -> Iterator[Row]:
@@ -226,12 +225,9 @@ def _check_program(problem: Problem, answer: str, sandbox: Runner | None) -> Ver
     elif "asserts" in data:
         tests = CodeTests.of_asserts(data["asserts"], data["setup"])
     elif "inputs" in data:
+        name, solution, inputs = data["entry_point"], data["solution"], data["inputs"]
         tests = CodeTests.of_reference(
-            data["entry_point"],
-            data["solution"],
-            data["inputs"],
-            tolerance=data["tolerance"],
-            time_s=20.0,
+            name, solution, inputs, tolerance=data["tolerance"], time_s=20.0
         )
     else:
         tests = CodeTests.of_check(data["test"], data["entry_point"], data["setup"])

@@ -59,9 +59,8 @@ def read_answer(puzzle: Puzzle, answer: str) -> dict[str, str] | None:
                     return None
                 found[fits[0]] = value
     complete = found.keys() == puzzle.domains.keys()
-    return (
-        found if complete and all(found[name] in puzzle.domains[name] for name in found) else None
-    )
+    fits = complete and all(found[name] in puzzle.domains[name] for name in found)
+    return found if fits else None
 
 
 class Logic:
@@ -97,18 +96,13 @@ class Logic:
         puzzle: Puzzle = problem.data["puzzle"]
         values = read_answer(puzzle, answer)
         if values is None:
-            return Verdict(
-                "wrong", f"{clip(answer)} does not say everything in the form of {problem.answer!r}"
-            )
+            form = f"does not say everything in the form of {problem.answer!r}"
+            return Verdict("wrong", f"{clip(answer)} {form}")
         for name in puzzle.domains:
             broken = puzzle.broken(values, name)
             if broken:
-                return Verdict(
-                    "wrong",
-                    f"{clip(answer)}: {broken!r} does not hold"
-                    if "twice" not in broken
-                    else broken,
-                )
+                told = f"{clip(answer)}: {broken!r} does not hold"
+                return Verdict("wrong", broken if "twice" in broken else told)
         return Verdict("right", f"every clue holds for {clip(answer)}")
 
     def recognise(self, question: str) -> Problem | None:
@@ -132,11 +126,8 @@ class Logic:
                 )
             clues = re.split(r"; " if kind == "truth" else r"\. ", match["clues"])
             groups = match.groupdict()
-            names = (
-                re.split(", | and ", groups["names"])
-                if "names" in groups
-                else people_in(match["clues"])
-            )
+            told = groups.get("names")
+            names = re.split(", | and ", told) if told else people_in(match["clues"])
             rows = re.findall(r"\w+: ([\w, ]+?)(?= and a different|$)", groups.get("what", ""))
             items = [re.split(", | or ", row) for row in rows]
             if (
@@ -196,11 +187,7 @@ def narrow(puzzle: Puzzle, domains: dict[str, tuple[str, ...]], lines: list[str]
         """False when no value is left."""
         domains[name] = values
         short = name.split()[0]
-        lines.append(
-            f"{reason}: {short} {' or '.join(values)}"
-            if values
-            else f"{reason}: {short} none [BACK]"
-        )
+        lines.append(f"{reason}: {short} {' or '.join(values) or 'none [BACK]'}")
         return bool(values)
 
     changed = True
@@ -243,25 +230,18 @@ def fill(puzzle: Puzzle, domains: dict[str, tuple[str, ...]], lines: list[str]) 
     while len(known) < len(domains):
         before = len(known)
         for name in domains:
-            seen = [
-                [known[each] for each in group if each in known]
-                for group in puzzle.groups
-                if name in group
-            ]
+            groups = [group for group in puzzle.groups if name in group]
+            seen = [[known[each] for each in group if each in known] for group in groups]
             left = set(domains[name]).difference(*seen)
             if name not in known and len(left) == 1:
                 known[name] = left.pop()
                 row, column, box = (" ".join(digits) for digits in seen)
-                lines.append(
-                    f"{name[0]} {name[1]}: row {row} column {column} box {box}: {known[name]}"
-                )
+                where = f"{name[0]} {name[1]}: row {row} column {column} box {box}"
+                lines.append(f"{where}: {known[name]}")
         if len(known) == before:
             lines.append("[BACK]")
-            return narrow(
-                puzzle,
-                {name: (known[name],) if name in known else domains[name] for name in domains},
-                lines,
-            )
+            left = {name: (known[name],) if name in known else domains[name] for name in domains}
+            return narrow(puzzle, left, lines)
     return True
 
 

@@ -68,23 +68,16 @@ def amount_of(text: str) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     for part in text.split(" and "):
         n, unit = part.split(" ")
-        found.append(
-            (
-                int(n),
-                plurals.get(unit, unit if unit.endswith("s") or unit == "feet" else unit + "s"),
-            )
-        )
+        many = unit if unit.endswith("s") or unit == "feet" else unit + "s"
+        found.append((int(n), plurals.get(unit, many)))
     return found
 
 
 def ladder_of(holes: Holes) -> list[tuple[str, int]]:
     """The units from the largest to the smallest that a conversion needs. Raises LookupError."""
     if "big" in holes:
-        steps = [
-            (holes["big"] + "s", int(holes["k"])),
-            (holes["mid"], int(holes["j"])),
-            (holes["unit"], 1),
-        ]
+        sizes = int(holes["k"]), int(holes["j"])
+        steps = [(holes["big"] + "s", sizes[0]), (holes["mid"], sizes[1]), (holes["unit"], 1)]
         if holes["one"] + "s" != holes["mid"]:
             raise LookupError(f"{holes['one']!r} is not one of {holes['mid']!r}")
         return steps
@@ -129,11 +122,8 @@ def answer_of(kind: str, holes: Holes) -> str:
         for unit, factor in reversed(ladder_of(holes)):
             size *= factor
             sizes[unit] = size
-        return str(
-            Fraction(
-                sum(n * sizes[unit] for n, unit in amount_of(holes["amount"])), sizes[holes["unit"]]
-            )
-        )
+        total = sum(n * sizes[unit] for n, unit in amount_of(holes["amount"]))
+        return str(Fraction(total, sizes[holes["unit"]]))
     sign = -1 if holes.get("way") == "before" or kind == "ago" else 1
     if kind == "clock":
         sizes = {"hours": 60, "minutes": 1}
@@ -304,21 +294,15 @@ def scale_lines(n: int, factor: int) -> list[str]:
 def add_lines(total: int, more: int) -> list[str]:
     """Lines of total+more; where zeros stand in for all of `more`, it is written in their place."""
     zeros = len(str(total)) - len(str(total).rstrip("0"))
-    return (
-        [f"{total}+{more}={total + more}"]
-        if more < 10**zeros
-        else operation_lines(total, "+", more)
-    )
+    short = [f"{total}+{more}={total + more}"]
+    return short if more < 10**zeros else operation_lines(total, "+", more)
 
 
 def convert_lines(holes: Holes, longer: bool) -> list[str]:
     """Down the ladder one unit at a time, or up it by divisions; `longer` says each unit's size first."""
     ladder, parts = ladder_of(holes), {unit: n for n, unit in amount_of(holes["amount"])}
-    lines = (
-        [f"1 {ONE.get(a, a[:-1])} is {k} {b}" for (a, k), (b, _) in pairwise(ladder)]
-        if longer
-        else []
-    )
+    sizes = [f"1 {ONE.get(a, a[:-1])} is {k} {b}" for (a, k), (b, _) in pairwise(ladder)]
+    lines = sizes if longer else []
     if holes["unit"] == ladder[0][0] and len(ladder) > 1:
         total = parts[ladder[-1][0]]
         for (unit, factor), _ in reversed(list(pairwise(ladder))):
@@ -375,12 +359,12 @@ def span_lines(holes: Holes, longer: bool) -> list[str]:
         total = 60 * (g - h) + n
         lines = [*operation_lines(g, "-", h), *scale_lines(g - h, 60)]
         return [*lines, *add_lines(60 * (g - h), n), *operation_lines(total, "-", m)]
+    rest = 60 * (g - h - 1)
     lines = [
         f"{h}:{m:02d} to {h + 1}:00",
         *operation_lines(60, "-", m),
         f"{h + 1}:00 to {g}:{n:02d}",
     ]
-    rest = 60 * (g - h - 1)
     lines += [*operation_lines(g, "-", h + 1), *scale_lines(g - h - 1, 60)]
     return [*lines, *add_lines(rest, n), *operation_lines(rest + n, "+", 60 - m)]
 
@@ -405,18 +389,13 @@ def date_lines(holes: Holes, longer: bool) -> list[str]:
         rest = length - day.day
         lines += operation_lines(length, "-", day.day)
         if n <= rest:
-            return [
-                *lines,
-                f"{n}<{rest}" if n < rest else f"{n}={rest}",
-                *operation_lines(day.day, "+", n),
-            ]
+            fits = f"{n}<{rest}" if n < rest else f"{n}={rest}"
+            return [*lines, fits, *operation_lines(day.day, "+", n)]
         return [*lines, *operation_lines(n, "-", rest), f"{after} {n - rest}"]
     lines += operation_lines(day.day, "+", n)
-    return (
-        lines
-        if day.day + n <= length
-        else [*lines, *operation_lines(day.day + n, "-", length), after]
-    )
+    if day.day + n <= length:
+        return lines
+    return [*lines, *operation_lines(day.day + n, "-", length), after]
 
 
 STEPS = {

@@ -74,11 +74,8 @@ def divide(number: int, by: int, letter: str) -> list[str]:
     if by < 0:
         by, number = -by, -number
         lines.append(f"{term(by, letter)}={number}")
-    return (
-        lines
-        if by == 1
-        else [*lines, f"{number}/{by}={Fraction(number, by)}", f"{letter}={Fraction(number, by)}"]
-    )
+    value = Fraction(number, by)
+    return lines if by == 1 else [*lines, f"{number}/{by}={value}", f"{letter}={value}"]
 
 
 class Systems:
@@ -89,9 +86,8 @@ class Systems:
     def generate(self, rng: random.Random, band: Band = "S") -> Problem:
         """S: two unknowns, coefficients up to 3, values 0–9; R: up to 9, signs and fractions; O: three unknowns."""
         top = {"S": 3, "R": 9, "O": 4}[band]
-        letters = rng.choice(
-            [names for names in UNKNOWNS if len(names) == (3 if band == "O" else 2)]
-        )
+        size = 3 if band == "O" else 2
+        letters = rng.choice([names for names in UNKNOWNS if len(names) == size])
         while True:
             low, high = {"S": (0, 9), "R": (-9, 12), "O": (-5, 9)}[band]
             values = [rng.randint(low, high) for _ in letters]
@@ -107,16 +103,12 @@ class Systems:
             if answer is None or max(value.denominator for value in answer) > 12:
                 continue
             texts = [row_text(row, letters) for row in rows]
-            listed = (
-                ", ".join(texts[:-1])
-                + rng.choice((" and ", ", ") if len(texts) == 2 else (" and ",))
-                + texts[-1]
-            )
+            last = rng.choice((" and ", ", ") if len(texts) == 2 else (" and ",))
+            listed = ", ".join(texts[:-1]) + last + texts[-1]
             shown = spread(listed) if rng.random() < 0.7 else listed
             named = ", ".join(letters[:-1]) + " and " + letters[-1]
-            return self._problem(
-                rng.choice(FRAMES).format(e=shown, u=named), letters, tuple(rows), band
-            )
+            question = rng.choice(FRAMES).format(e=shown, u=named)
+            return self._problem(question, letters, tuple(rows), band)
 
     def _problem(self, question: str, letters: str, rows: tuple[Row, ...], band: Band) -> Problem:
         values = solve_rows(rows)
@@ -134,26 +126,22 @@ class Systems:
         """`x = 2, y = 3` in any order, each unknown once; checked by substitution in every equation."""
         letters, rows = problem.data["letters"], problem.data["rows"]
         values: dict[str, Fraction] = {}
+        incomplete = f"wanted one value each of {', '.join(letters)}, got {clip(answer)}"
         for part in re.split(r"[,;\n] *| and ", answer.strip().removesuffix(".")):
             match = _VALUE.fullmatch(part.strip())
             if match is None or match[1] in values or match[1] not in letters:
-                return Verdict(
-                    "wrong", f"wanted one value each of {', '.join(letters)}, got {clip(answer)}"
-                )
+                return Verdict("wrong", incomplete)
             try:
                 values[match[1]] = read_number(match[2])
             except RationalError as error:
                 return Verdict("wrong", str(error))
         if len(values) != len(letters):
-            return Verdict(
-                "wrong", f"wanted one value each of {', '.join(letters)}, got {clip(answer)}"
-            )
+            return Verdict("wrong", incomplete)
         for numbers, right in rows:
             left = sum(n * values[letter] for n, letter in zip(numbers, letters, strict=True))
             if left != right:
-                return Verdict(
-                    "wrong", f"{row_text((numbers, right), letters)} fails: its left side is {left}"
-                )
+                row = row_text((numbers, right), letters)
+                return Verdict("wrong", f"{row} fails: its left side is {left}")
         return Verdict("right", f"every equation holds for {clip(answer, 80)}")
 
     def recognise(self, question: str) -> Problem | None:
@@ -278,10 +266,6 @@ class Systems:
             ("tried", 0.15, self._tried),
         )
         return tuple(
-            TraceWriter(
-                name,
-                weight,
-                lambda problem, rng, solve=solve: self._trace(problem, solve(problem), rng),
-            )
+            TraceWriter(name, weight, lambda p, rng, solve=solve: self._trace(p, solve(p), rng))
             for name, weight, solve in styles
         )

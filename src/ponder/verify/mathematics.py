@@ -357,15 +357,10 @@ def _interval(relation: Node) -> Node | None:
     if ">" in names:
         return None
     signs = names.split()
-    if len(args) == 2 and args[0].op == "sym" and not _has_variable(args[1]):
-        return Node(
-            "tuple",
-            (Node("neg", (infinity,)), args[1]),
-            name="(" + (")" if signs[0] == "<" else "]"),
-        )
-    if len(args) == 2 and args[1].op == "sym" and not _has_variable(args[0]):
-        return Node("tuple", (args[0], infinity), name=("(" if signs[0] == "<" else "[") + ")")
-    if len(args) == 3 and args[1].op == "sym" and not _has_variable(args[0]):
-        brackets = ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]")
-        return Node("tuple", (args[0], args[2]), name=brackets)
-    return None
+    if len(args) == 2 and _has_variable(args[0]):
+        args, signs = (Node("neg", (infinity,)), *args), ["<", *signs]
+    elif len(args) == 2:
+        args, signs = (*args, infinity), [*signs, "<"]
+    if len(args) != 3 or args[1].op != "sym" or _has_variable(args[0]) or _has_variable(args[2]):
+        return None
+    return Node("tuple", (args[0], args[2]), name="(["[signs[0] == "<="] + ")]"[signs[1] == "<="])
