@@ -196,10 +196,11 @@ class ModelRecipe:
             self, batch_tokens=BATCH, micro_tokens=BATCH, threads=(1, 1024), checkpoint_s=(0, MOST),
             checkpoint_steps=(1, MOST), sample_steps=(0, MOST), seed=SEED,
         )  # fmt: skip
-        if self.cluster.rollout_workers:
+        if self.cluster.rollout_workers or self.cluster.endpoint:
             raise ConfigError(
-                f"cluster.rollout_workers is {self.cluster.rollout_workers} in {self.type}",
-                "allowed is 0: only reinforcement learning samples answers",
+                f"cluster.rollout_workers is {self.cluster.rollout_workers} and cluster.endpoint "
+                f"{self.cluster.endpoint!r} in {self.type}",
+                "leave them out: only reinforcement learning samples answers",
             )
         given, wanted = (
             ("shape", "start_from") if self.type == "pretrain" else ("start_from", "shape")

@@ -31,6 +31,7 @@ from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.cluster import RayRollouts
 from ponder.train.config import RlRecipe
 from ponder.train.documents import DocumentStream
+from ponder.train.endpoint import EndpointRollouts
 from ponder.train.flops import forward_flops
 from ponder.train.lora import Adapters
 from ponder.train.network import Network
@@ -87,7 +88,8 @@ class RlTrainer:
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
         template = ChatTemplate.from_folder(recipe.start_from, self._tokenizer)
         self.banned_ids = banned_ids(template, config)
-        self._rollouts = _rollouts(recipe, config, template, self.banned_ids, self._say)
+        how = RolloutConfig(max_turns=recipe.sampling.max_turns, banned_ids=self.banned_ids)
+        self._rollouts = _rollouts(recipe, config, template, how, run.path, self._say)
         self._algorithm = algorithm_of(recipe.algorithm.name)
         self._term = _term(recipe, self.banned_ids)
         self.pools = self._new_pools()
@@ -369,7 +371,7 @@ class RlTrainer:
 
     def _find_edge(self) -> None:
         """Fills the pools before the first step."""
-        for kind in self.pools.pools:
+        for kind in self.pools.pools if self.recipe.pools.probe else ():
             groups = self.probe(kind, range(self.recipe.pools.probe))
             self._spend_rollout(groups)
             for group in groups:
@@ -426,11 +428,14 @@ def _rollouts(
     recipe: RlRecipe,
     config: ModelConfig,
     template: ChatTemplate,
-    banned: tuple[int, ...],
+    how: RolloutConfig,
+    path: Path,
     say: Callable[[str], None],
-) -> Rollouts | RayRollouts:
-    """In this process, or on the recipe's workers; the same answers, to the bit."""
-    how = RolloutConfig(max_turns=recipe.sampling.max_turns, banned_ids=banned)
+) -> Rollouts | RayRollouts | EndpointRollouts:
+    """In this process or on the recipe's workers, the same answers to the bit; or by its endpoint."""
+    if recipe.cluster.endpoint:
+        folders = recipe.start_from, path / "served"
+        return EndpointRollouts(config, template, *folders, how, recipe.cluster)
     if recipe.cluster.rollout_workers:
         return RayRollouts(config, recipe.start_from, how, recipe.cluster, say)
     return Rollouts(config, template, how, ops=make_ops(threads=recipe.threads))
