@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from ponder.core.types import Message
 from ponder.text import ChatTemplate, Tokenizer
 from ponder.train.documents import DocumentsConfig, DocumentStream, pack_step
+from ponder.train.entry import whole_import
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,18 @@ def test_packing_keeps_documents_whole_and_in_stream_order(tokenizer):
             packed.append((*batch.inputs_T[begin:end], batch.targets_T[end - 1]))
     assert sorted(packed) == sorted(document.ids for document in kept)
     assert pack_step(stream, 5, 1500, 400) == (batches, cursor)
+
+
+def test_ctrl_c_during_an_import_comes_at_its_end():
+    done: list[str] = []
+
+    def importing() -> None:
+        with whole_import():
+            signal.raise_signal(signal.SIGINT)
+            done.append("imported")
+
+    with pytest.raises(KeyboardInterrupt):
+        importing()
+    assert done == ["imported"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,10 +87,28 @@ def read_recipe(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> R
     return read_config(Recipe, paths, overrides)
 
 
+@contextlib.contextmanager
+def whole_import() -> Generator[None]:
+    """Ctrl-C inside waits for the end: an import of torch that is cut may swallow it and stay half made."""
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    is_heard = callable(before) and threading.current_thread() is threading.main_thread()
+    if is_heard:
+        signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        if is_heard:
+            signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+
+
 def _resolve(stage: str) -> Any:
     module, function = STAGES[stage].split(":")
     try:
-        return getattr(importlib.import_module(module), function)
+        with whole_import():
+            return getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
