@@ -40,7 +40,7 @@ OPTIONS = {
     "importance cap": ("stage.algorithm.importance_cap=2.0",),
     "overlong": ("stage.reward.overlong_penalty=0.5", "stage.reward.overlong_tokens=16"),
     "left out": ('stage.reward.overlong="left_out"',),
-    "length": SHORTER,
+    "length": (*SHORTER, "stage.algorithm.name=grpo"),
     "rounds": ("stage.sampling.rounds=4", "stage.sampling.samples=2"),
     "probe": PROBE,
     "few problems": ("stage.problem_count=3", "stage.pools.refresh_steps=2"),
