@@ -121,9 +121,8 @@ class Logic:
                 continue
             if kind == "grid":
                 cells = match["clues"].replace("/", " ").split()
-                return (
-                    build_grid(cells) if len(cells) == 16 and set(cells) <= set("1234_") else None
-                )
+                fine = len(cells) == 16 and set(cells) <= set("1234_")
+                return build_grid(cells) if fine else None
             clues = re.split(r"; " if kind == "truth" else r"\. ", match["clues"])
             groups = match.groupdict()
             told = groups.get("names")

@@ -81,10 +81,8 @@ class Puzzle:
         if len(values) == len(self.domains):
             yield dict(values)
             return
-        name = min(
-            (name for name in self.domains if name not in values),
-            key=lambda name: len(self.domains[name]),
-        )
+        left = [name for name in self.domains if name not in values]
+        name = min(left, key=lambda name: len(self.domains[name]))
         for value in self.domains[name]:
             values[name] = value
             if not self.broken(values, name):
@@ -161,12 +159,10 @@ def _read_things(text: str, domains: Mapping[str, tuple[str, ...]]) -> list[Read
 def _read_clause(text: str) -> list[Reading]:
     if not re.fullmatch(r"(not )?[a-e]( or (not )?[a-e]){0,2}", text):
         return []
-    wanted = [
-        (part[-1], "false" if part.startswith("not ") else "true") for part in text.split(" or ")
-    ]
-    return [
-        ([name for name, _ in wanted], lambda v: any(v[name] == value for name, value in wanted))
-    ]
+    parts = text.split(" or ")
+    wanted = [(part[-1], "false" if part.startswith("not ") else "true") for part in parts]
+    names = [name for name, _ in wanted]
+    return [(names, lambda v: any(v[name] == value for name, value in wanted))]
 
 
 def _joined(
@@ -217,11 +213,9 @@ def build(
     else:
         domains = dict.fromkeys(names, SIDES if kind == "knights" else ("true", "false"))
     read = [read_clue(kind, text, domains) for text in clues]
-    return (
-        Puzzle(kind, domains, tuple(clue for row in read for clue in row), groups)
-        if all(read)
-        else None
-    )
+    if not all(read):
+        return None
+    return Puzzle(kind, domains, tuple(clue for row in read for clue in row), groups)
 
 
 def build_grid(cells: Sequence[str]) -> Puzzle:
@@ -262,9 +256,8 @@ def draw_clue(rng: random.Random, kind: str, size: int, band: Band) -> str:
     if kind == "knights":
         point, third = rng.random(), rng.choice([name for name in names if name != other])
         if point < 0.2 and third != one:
-            return (
-                f"{one} says that {other} and {third} are {rng.choice(('the same', 'different'))}"
-            )
+            alike = rng.choice(("the same", "different"))
+            return f"{one} says that {other} and {third} are {alike}"
         if point < 0.4:
             return f"{one} says that {other} and {third} are both {rng.choice(SIDES)}s"
         if point < 0.6:
@@ -299,11 +292,10 @@ def _mask(kind: str, size: int, num_rows: int, text: str) -> int:
     """The worlds in which a sentence is true, as bits."""
     bare, worlds = _bare(kind, size, num_rows)
     read = read_clue(kind, text, bare.domains)
-    fits = [
-        all(tuple(world[name] for name in clue.scope) in clue.allowed for clue in read)
-        for world in worlds
-    ]
-    return sum(1 << at for at, fit in enumerate(fits) if fit)
+    return sum(
+        1 << at for at, world in enumerate(worlds)
+        if all(tuple(world[name] for name in clue.scope) in clue.allowed for clue in read)
+    )  # fmt: skip
 
 
 def _sufficient(rng: random.Random, kind: str, size: int, num_rows: int, band: Band) -> list[str]:
@@ -332,11 +324,8 @@ def _sufficient(rng: random.Random, kind: str, size: int, num_rows: int, band: B
         if kind != "knights" and rng.random() < 0.8 and left == truth:
             del clues[text]
     used = re.findall(r"\b(?:P\d|[a-e])\b", " ".join(clues))
-    return (
-        []
-        if (band == "S" and len(clues) > 6) or (kind != "things" and len(set(used)) < size)
-        else list(clues)
-    )
+    too_many, too_few = band == "S" and len(clues) > 6, kind != "things" and len(set(used)) < size
+    return [] if too_many or too_few else list(clues)
 
 
 def draw(rng: random.Random, kind: str, band: Band) -> tuple[str, Puzzle]:
@@ -345,9 +334,8 @@ def draw(rng: random.Random, kind: str, band: Band) -> tuple[str, Puzzle]:
         cells = draw_grid(rng, band)
         return HEADS[kind].format(clues=cells), build_grid(cells.replace("/", "").split())
     num_rows = 2 if kind == "things" and band == "R" else 1
-    size = (
-        SIZES[band] - (num_rows == 2) - (kind == "knights" and band == "S" and rng.random() < 0.3)
-    )
+    fewer = kind == "knights" and band == "S" and rng.random() < 0.3
+    size = SIZES[band] - (num_rows == 2) - fewer
     clues: list[str] = []
     while not clues:
         clues = _sufficient(rng, kind, size, num_rows, band)

@@ -91,9 +91,8 @@ def decimal_step(a: str, op: str, b: str, tenths: bool = False) -> tuple[list[st
         places = max(places_of(a), places_of(b))
         for text in (a, b):
             if places_of(text) < places and not tenths:
-                lines.append(
-                    f"{text}={scaled(whole(text) * 10 ** (places - places_of(text)), places)}"
-                )
+                longer = scaled(whole(text) * 10 ** (places - places_of(text)), places)
+                lines.append(f"{text}={longer}")
         x, y = (whole(text) * 10 ** (places - places_of(text)) for text in (a, b))
     else:
         x, y = whole(a), whole(b)
@@ -138,10 +137,8 @@ def fraction_step(a: Fraction, op: str, b: Fraction, cross: bool) -> tuple[list[
             if bottom != d:
                 if not cross:
                     lines.append(f"{d}/{bottom}={d // bottom}")
-                lines += [
-                    *operation_lines(top, "*", d // bottom),
-                    f"{top}/{bottom}={top * d // bottom}/{d}",
-                ]
+                wider = f"{top}/{bottom}={top * d // bottom}/{d}"
+                lines += [*operation_lines(top, "*", d // bottom), wider]
         x, y = p * d // q, r * d // s
         n = x + y if op == "+" else x - y
         lines += operation_lines(x, op, y)
@@ -189,9 +186,9 @@ class Rationals:
         kind = rng.random()
         one, other = FACTORS[band]
         if kind < 0.25:
+            sizes = (one, other)
             a, b = (
-                rng.randrange(10 ** (n - 1), 10**n) // 10 * 10 + rng.randint(1, 9)
-                for n in (one, other)
+                rng.randrange(10 ** (n - 1), 10**n) // 10 * 10 + rng.randint(1, 9) for n in sizes
             )
             return f"{scaled(a, rng.randint(1, one))}*{scaled(b, rng.randint(0, min(other, 2)))}"
         if kind < 0.35:
@@ -341,9 +338,7 @@ class Rationals:
             lines = [f"{a}={b}" for a, b in zip(parts, padded, strict=True) if a != b]
             x, y = (whole(text) for text in padded)
         else:
-            (p, q), (r, s) = (
-                (Fraction(part).numerator, Fraction(part).denominator) for part in parts
-            )
+            (p, q), (r, s) = (Fraction(part).as_integer_ratio() for part in parts)
             x, y = p * s, r * q
             lines = [*operation_lines(p, "*", s), *operation_lines(r, "*", q)]
             if not cross:
@@ -364,12 +359,8 @@ class Rationals:
         """The common style with a slip taken back, and for two terms the inverse operation as a check."""
         lines = with_slip(self._solve(problem, cross=False), rng)
         parts = problem.data["parts"]
-        if (
-            problem.data["kind"] == "value"
-            and len(parts) == 3
-            and parts[1] in "+-"
-            and problem.data["decimals"]
-        ):
+        two_decimals = problem.data["kind"] == "value" and problem.data["decimals"]
+        if two_decimals and len(parts) == 3 and parts[1] in "+-":
             a, op, b = parts
             inverse = "-" if op == "+" else "+"
             step, _ = decimal_step(problem.answer, inverse, b)

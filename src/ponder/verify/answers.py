@@ -50,16 +50,14 @@ def check_choice(answer: str, expected: str, options: Sequence[str]) -> Verdict:
     letters = [chr(65 + index) for index in range(len(options))]
     if len(expected) > 1:
         found = sorted(set(re.sub(r"\\[a-z]+|\band\b|[\s,;、(){}$.和]", "", given)))
-        return Verdict(
-            "right" if found == sorted(expected) else "wrong", f"{clip(given)} for {expected}"
-        )
+        status = "right" if found == sorted(expected) else "wrong"
+        return Verdict(status, f"{clip(given)} for {expected}")
     named = _CHOICE.match(given)
     if named is None:
         matches = [a for a, o in zip(letters, options, strict=True) if _folded(o) == _folded(given)]
         if len(matches) != 1:
-            return Verdict(
-                "wrong", f"{clip(given)} names no option of {letters[0]} to {letters[-1]}"
-            )
+            known = f"{letters[0]} to {letters[-1]}"
+            return Verdict("wrong", f"{clip(given)} names no option of {known}")
         chosen = matches[0]
     else:
         chosen, rest = named[1], given[named.end() :]
@@ -137,11 +135,8 @@ def difference(value: Any, wanted: Any, path: str = "$") -> str:
         for index, (a, b) in enumerate(zip(mine_, theirs_, strict=False)):
             if found := difference(a, b, f"{path}[{index}]"):
                 return found
-        return (
-            ""
-            if len(mine_) == len(theirs_)
-            else f"{path} has {len(mine_)} items, not {len(theirs_)}"
-        )
+        counts = f"{path} has {len(mine_)} items, not {len(theirs_)}"
+        return "" if len(mine_) == len(theirs_) else counts
     is_same = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
     return "" if is_same else f"{path} is {clip(json.dumps(value))}, not {clip(json.dumps(wanted))}"
 
@@ -207,10 +202,9 @@ def check_literal(answer: str, expected: str) -> Verdict:
         values = [_literal(text) for text in (given, expected)]
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return Verdict("wrong", f"not a Python value: {clip(given)}")
-    same = _typed(values[0]) == _typed(values[1])
-    return Verdict(
-        "right" if same else "wrong", f"{clip(given)}{'' if same else f' is not {clip(expected)}'}"
-    )
+    if _typed(values[0]) == _typed(values[1]):
+        return Verdict("right", clip(given))
+    return Verdict("wrong", f"{clip(given)} is not {clip(expected)}")
 
 
 def _typed(value: Any) -> Any:

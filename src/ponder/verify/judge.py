@@ -77,10 +77,8 @@ class Judge:
             if reply_line is None:
                 self.num_killed += 1
                 self._kill()
-                return (
-                    None,
-                    f"the comparison took over {self.reply_s:g} s or its memory, and was stopped",
-                )
+                over = f"over {self.reply_s:g} s or its memory"
+                return None, f"the comparison took {over}, and was stopped"
             reply = json.loads(reply_line)
             return reply["equal"], reply["reason"]
 

@@ -81,10 +81,8 @@ def _check_text(given: str, expected: str, judge: Judge | None) -> Verdict:
     if _letters(given) == _letters(expected):
         return Verdict("right", clip(given))
     if re.fullmatch(r"[A-Za-z() ]+", re.sub(r"\\text|[{}$]", "", expected)):
-        is_inside = _letters(expected) in _letters(given)
-        return Verdict(
-            "undecided" if is_inside else "wrong", f"{clip(given)} is not {clip(expected)}"
-        )
+        status = "undecided" if _letters(expected) in _letters(given) else "wrong"
+        return Verdict(status, f"{clip(given)} is not {clip(expected)}")
     return _ask_reader(given, expected, judge, "no notation known here")
 
 
@@ -126,9 +124,8 @@ class _Comparison:
         if given_unit.startswith("base"):
             return (False, told) if wanted_unit and equal else (None, told)
         counts = {unit for unit in (given_unit, wanted_unit) if unit.startswith(_COUNTS)}
-        return (
-            (None, told) if equal and (counts or (given_unit and wanted_unit)) else (equal, reason)
-        )
+        doubtful = equal and (counts or (given_unit and wanted_unit))
+        return (None, told) if doubtful else (equal, reason)
 
     def stripped(self, given: Node, wanted: Node) -> Finding:
         if {"union", "tuple"} & {given.op, wanted.op}:
@@ -197,10 +194,8 @@ class _Comparison:
 
     def sides(self, given: Node, wanted: Node, otherwise: bool | None) -> Finding:
         for names, args in ((given.name, given.args), _turned(given)):
-            if (
-                names == wanted.name
-                and _all(self.same(a, b) for a, b in zip(args, wanted.args, strict=True))[0]
-            ):
+            pairs = zip(args, wanted.args, strict=False)
+            if names == wanted.name and _all(self.same(a, b) for a, b in pairs)[0]:
                 return True, ""
         return otherwise, "" if otherwise is False else "relations that may or may not be the same"
 

@@ -38,9 +38,8 @@ class Value:
     @property
     def is_opaque(self) -> bool:
         """True when some part has no normal form, so that a difference proves nothing."""
-        return any(
-            name[0] == "«" for poly in (self.top, self.bottom) for _, s in poly for name, _ in s
-        )
+        terms = [*self.top, *self.bottom]
+        return any(name[0] == "«" for _, symbols in terms for name, _ in symbols)
 
     @property
     def rational(self) -> Fraction | None:
@@ -52,9 +51,8 @@ class Value:
     @property
     def key(self) -> str:
         """Equal for equal normal forms."""
-        parts = [
-            f"{c}*{r}*{s}" for poly in (self.top, self.bottom) for (r, s), c in sorted(poly.items())
-        ]
+        both = [*sorted(self.top.items()), *sorted(self.bottom.items())]
+        parts = [f"{c}*{r}*{s}" for (r, s), c in both]
         if len(parts) > 40:
             raise FormulaLimitError("too many terms")
         return "+".join(parts) + f"|{len(self.top)}"
@@ -67,10 +65,8 @@ def value_of(node: Node) -> Value:
     if node.op == "sym":
         return _symbol(node.name)
     if node.op == "unit":
-        scale = {
-            "%": _constant(Fraction(1, 100)),
-            "degree": _scaled(_symbol("pi"), Fraction(1, 180)),
-        }
+        degree = _scaled(_symbol("pi"), Fraction(1, 180))
+        scale = {"%": _constant(Fraction(1, 100)), "degree": degree}
         if node.name not in scale:
             raise FormulaError(f"a unit inside an expression: {node.name!r}")
         return times(value_of(node.args[0]), scale[node.name])
@@ -92,11 +88,8 @@ def value_of(node: Node) -> Value:
 
 def are_equal(a: Value, b: Value) -> bool | None:
     """Whether two values are the same; None where the normal form does not tell."""
-    gap = plus(
-        _polynomial(_product(a.top, b.bottom)),
-        _polynomial(_scale(_product(b.top, a.bottom), Fraction(-1))),
-    )
-    if not gap.top:
+    other = _scale(_product(b.top, a.bottom), Fraction(-1))
+    if not _add(_product(a.top, b.bottom), other):
         return True
     return None if a.is_opaque or b.is_opaque else False
 
@@ -199,10 +192,8 @@ def _made(top: Poly, bottom: Poly) -> Value:
         return _constant(Fraction(0))
     if len(bottom) == 1:
         (((root, symbols), coefficient),) = bottom.items()
-        inverse = {
-            (root, tuple((name, -power) for name, power in symbols)): 1 / (coefficient * root)
-        }
-        return _polynomial(_product(top, inverse))
+        turned = tuple((name, -power) for name, power in symbols)
+        return _polynomial(_product(top, {(root, turned): 1 / (coefficient * root)}))
     if top == bottom:
         return _constant(Fraction(1))
     return Value(top, bottom)
@@ -227,11 +218,9 @@ def _power(base: Value, exponent: Value) -> Value:
         if number.denominator == 2:
             return _power(_square_root(base), _constant(Fraction(number.numerator)))
         root = _exact_root(base, number.denominator)
-        return (
-            _power(root, _constant(Fraction(number.numerator)))
-            if root
-            else _opaque("^", base, exponent)
-        )
+        if root is None:
+            return _opaque("^", base, exponent)
+        return _power(root, _constant(Fraction(number.numerator)))
     whole = number.numerator
     if whole < 0:
         base, whole = _inverse(base), -whole

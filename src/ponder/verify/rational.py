@@ -41,13 +41,9 @@ def leaves(node: Node) -> list[Fraction]:
 
 def has_sign(node: Node) -> bool:
     """True when a unary minus or plus stands anywhere in the tree."""
-    if not node.op:
-        return False
-    return (
-        node.left is None
-        or has_sign(node.left)
-        or (node.right is not None and has_sign(node.right))
-    )
+    if not node.op or node.left is None:
+        return bool(node.op)
+    return has_sign(node.left) or (node.right is not None and has_sign(node.right))
 
 
 def parse(text: str) -> Node:
