@@ -47,7 +47,7 @@ OPTIONS = {
     "kinds": ("stage.problems.stories/S=1", "stage.micro_tokens=100"),
 }  # fmt: skip
 ALL_AT_ONCE = (
-    "stage.algorithm.name=dapo", "stage.algorithm.updates=2", *KL, *SHORTER, *PROBE, "stage.sampling.rounds=2",
+    "stage.algorithm.name=dapo", "stage.algorithm.updates=2", *KL, *SHORTER, *PROBE, "stage.sampling.rounds=3",
     "stage.reward.overlong_penalty=0.5",
 )  # fmt: skip
 CASES = {name: (f"stage.algorithm.name={name}",) for name in ALGORITHMS} | OPTIONS
