@@ -24,7 +24,7 @@ from ponder.text import Tokenizer
 from ponder.train.checkpoint import start_weights
 from ponder.train.config import Direction, TeacherConfig
 from ponder.train.flops import forward_flops
-from ponder.train.network import Network
+from ponder.train.network import Network, best_kernels
 
 Inputs = tuple[Tensor, Tensor, PackedView, Tensor]
 """What a network's forward takes: tokens, positions, view, rows."""
@@ -59,7 +59,7 @@ class FromTeacher:
         """Loads the teacher. It is read anew by every process and on resuming: no checkpoint holds it."""
         self.config = config
         model, weights = start_weights(config.model)
-        self.network = Network(model)
+        self.network = Network(model, kernels=best_kernels())
         self.network.load_state_dict(weights)
         self.network.requires_grad_(False)
         self._size = min(student.vocab_size, model.vocab_size)

@@ -11,7 +11,7 @@ import torch
 
 from ponder.core.types import Problem
 from ponder.model.config import ModelConfig, read_model_config
-from ponder.model.ops import available_threads, make_ops, native_available
+from ponder.model.ops import available_threads, make_ops
 from ponder.model.shapes import named_shape
 from ponder.model.view import PackedView
 from ponder.model.weights import tensor_shapes
@@ -22,7 +22,7 @@ from ponder.train.config import LoraConfig, ModelRecipe, Recipe, RlRecipe, Sched
 from ponder.train.distill import check_teacher, teach
 from ponder.train.flops import forward_flops, num_parameters
 from ponder.train.lora import Adapters, carries, num_trained
-from ponder.train.network import Kernels, Network, token_logprobs
+from ponder.train.network import Network, best_kernels, token_logprobs
 from ponder.train.rollout import Ask, RolloutConfig, Rollouts
 
 PROMPT_LEN = 64
@@ -140,7 +140,7 @@ def training_rate(
 
     `beside`: models that score the same tokens without learning.
     """
-    kernels: Kernels = "native" if native_available()[0] else "torch"
+    kernels = best_kernels()
     network = Network(config, kernels=kernels)
     others = [Network(each, kernels=kernels).requires_grad_(False) for each in beside]
     if lora is not None:

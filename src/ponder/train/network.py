@@ -12,7 +12,7 @@ from torch.autograd import Function
 from ponder.core.errors import ConfigError
 from ponder.model import transformer
 from ponder.model.config import ModelConfig
-from ponder.model.ops import make_ops
+from ponder.model.ops import make_ops, native_available
 from ponder.model.ops.protocol import GradientOps, Ops, WeightsFormat
 from ponder.model.ops.torch_native import NativeTorchOps, PackedLinear
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
@@ -282,6 +282,11 @@ class _Again(Function):
         d_hidden_ND = next(found)
         d_leaves = [next(found) if leaf.requires_grad else None for leaf in leaves]
         return None, None, d_hidden_ND, *d_leaves
+
+
+def best_kernels() -> Kernels:
+    """`native` where it was built: faster, and with the bits of the rollouts."""
+    return "native" if native_available()[0] else "torch"
 
 
 def _kernels() -> GradientOps:

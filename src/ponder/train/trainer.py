@@ -25,7 +25,7 @@ from ponder.train.distill import FromDocuments, FromTeacher, TokenLosses
 from ponder.train.documents import DocumentStream, Packed, pack_step
 from ponder.train.flops import forward_flops
 from ponder.train.lora import Adapters
-from ponder.train.network import Network
+from ponder.train.network import Network, best_kernels
 from ponder.train.optimizer import Optimizer
 from ponder.train.samples import sample
 from ponder.train.sharded import OneProcess, Place, settle_thread
@@ -51,7 +51,8 @@ class Trainer:
         """
         self.recipe = recipe
         self.run = run
-        self.network = Network(config, recipe.seed)
+        # FSDP gathers parameters for each use; the kernels keep matrices packed between uses.
+        self.network = Network(config, recipe.seed, best_kernels() if place is None else "torch")
         if start is not None:
             self.network.load_state_dict(dict(start))
         self._place = place or OneProcess(recipe.threads)

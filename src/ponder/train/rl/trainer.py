@@ -23,7 +23,7 @@ import torch
 from ponder.core.errors import BackendError, ConfigError
 from ponder.core.types import Band
 from ponder.model.config import ModelConfig
-from ponder.model.ops import make_ops, native_available
+from ponder.model.ops import make_ops
 from ponder.runs import RunFolder
 from ponder.tasks import generate
 from ponder.text import ChatTemplate, Tokenizer
@@ -34,7 +34,7 @@ from ponder.train.documents import DocumentStream
 from ponder.train.endpoint import EndpointRollouts
 from ponder.train.flops import forward_flops
 from ponder.train.lora import Adapters
-from ponder.train.network import Network
+from ponder.train.network import Network, best_kernels
 from ponder.train.optimizer import Optimizer
 from ponder.train.restricted import banned_ids
 from ponder.train.rl.algorithms import Row, Stream, advantages, algorithm_of, is_flat, streams
@@ -443,7 +443,7 @@ def _rollouts(
 
 def _network(config: ModelConfig, start: Mapping[str, torch.Tensor]) -> Network:
     """A network with these weights, whose forward has the bits of the engine's where the native op set is built."""
-    network = Network(config, kernels="native" if native_available()[0] else "torch")
+    network = Network(config, kernels=best_kernels())
     network.load_state_dict(dict(start))
     return network
 
