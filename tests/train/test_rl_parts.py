@@ -158,6 +158,11 @@ def test_journal_gives_back_the_bits_and_drops_a_cut_line(tmp_path):
     assert again.get("other weights", 0, 1) is None and again.get("key", 1, 1) is None
     again.add("key", 0, 2, one)
     assert Journal(path).get("key", 0, 2) == one
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1].replace('"draw"', '"drew"'), "null", ""]))
+    again = Journal(path)
+    assert again.get("key", 0, 1) == one and again.get("key", 0, 2) is None
+    assert path.read_text().splitlines() == lines[:1]
     again.clear()
     assert not path.exists() and Journal(path).get("key", 0, 1) is None
     assert isinstance(one.answers[0], Answer)

@@ -147,6 +147,10 @@ def run(
     assert isinstance(stage, TokenizerRecipe), stage
     if resume:
         raise ConfigError("a tokenizer cannot be resumed", "run its recipe again without --resume")
+    if run_dir is not None:
+        raise ConfigError(
+            f"--run-dir {run_dir} for a tokenizer", "its folder is the recipe's stage.output"
+        )
     stream = DocumentStream(stage.documents, None, stage.seed)
     backend = train_tokenizer(stream.texts(stage.count), stage.vocab_size)
     save_tokenizer(backend, stage.output, stage.max_positions)

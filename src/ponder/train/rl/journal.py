@@ -1,7 +1,7 @@
 """train/rl/journal: finished groups since the last checkpoint, so that a killed run samples none of them again.
 
 One JSON object a line, appended when a group is finished. An entry counts only for the very weights and settings it
-was sampled with (its key), so a stale one is never used; a line cut by a kill is dropped.
+was sampled with (its key), so a stale one is never used; a line that is cut or damaged is dropped, and sampled again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ class Journal:
         self.path = path
         self._held: dict[tuple[str, int, int], Group] = {}
         held = path.read_bytes() if path.is_file() else b""
-        whole = held[: held.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            record = json.loads(line)
-            place = (record["key"], record["round"], record["slot"])
-            self._held[place] = group_of(record["group"])
-        if whole != held:
-            path.write_bytes(whole)
+        whole: list[bytes] = []
+        for line in held[: held.rfind(b"\n") + 1].splitlines(keepends=True):
+            try:
+                record = json.loads(line)
+                place = (record["key"], record["round"], record["slot"])
+                self._held[place] = group_of(record["group"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            whole.append(line)
+        if (kept := b"".join(whole)) != held:
+            path.write_bytes(kept)
 
     def get(self, key: str, round_: int, slot: int) -> Group | None:
         """The group sampled for this place with these weights, if there is one."""
