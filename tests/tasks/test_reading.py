@@ -108,10 +108,18 @@ def test_quotes_stand_in_the_text(writer) -> None:
         trace = writer.write(problem, random.Random(index))
         *lines, last = trace.thinking.split("; ")
         assert last == trace.answer == problem.answer
-        if writer.name == "scan" or "|" in problem.question:
+        if "|" in problem.question:
             continue
         for quote in (quote for line in lines for quote in line.split(" [BACK] ")):
-            assert f"{quote}." in problem.question or quote.startswith("no ")
+            told = quote.removesuffix(" yes").removesuffix(" no")
+            assert f"{told}." in problem.question or quote.startswith("no ")
+        if writer.name == "scan":
+            needed = [line.removesuffix(" yes") for line in lines if line.endswith(" yes")]
+            assert sorted(needed) == sorted(fact.text[:-1] for fact in problem.data["needed"])
+        else:
+            ends = [line.rpartition(" [BACK] ")[2] for line in lines]
+            denied = all(line.endswith(" no") or line.startswith("no ") for line in ends)
+            assert denied == (problem.answer == NOT_STATED)
 
 
 def problem_of(kind: str, answer: str = "") -> Problem:

@@ -289,12 +289,12 @@ class Reading:
         return " ".join([f"name {fact.subject}", *(f"{head} {row[head]}" for head in heads)])
 
     def _lines(self, problem: Problem) -> list[str]:
-        """The needed facts; where one is missing, all that is told of its subject."""
+        """The needed facts; where one is missing, all that is told of its subject, each with a no."""
         needed, about = problem.data["needed"], problem.data["about"]
         lines = [self._quoted(problem, fact) for fact in needed]
         if problem.answer == NOT_STATED:
             of = [fact for fact in problem.data["facts"] if fact.subject == about]
-            lines += [self._quoted(problem, fact) for fact in of] or [f"no {about}"]
+            lines += [f"{self._quoted(problem, fact)} no" for fact in of] or [f"no {about}"]
         return lines
 
     def _quote(self, problem: Problem, rng: random.Random) -> Trace:
@@ -302,7 +302,7 @@ class Reading:
         return Trace("; ".join([*self._lines(problem), problem.answer]), problem.answer)
 
     def _scan(self, problem: Problem, rng: random.Random) -> Trace:
-        """Every fact in the order of the text, with yes or no."""
+        """Every fact in the order of the text, in its own words, with yes or no; of a table every row's name."""
         facts, needed = problem.data["facts"], problem.data["needed"]
         if problem.data["columns"]:
             subjects = list(dict.fromkeys(fact.subject for fact in facts))
@@ -310,7 +310,7 @@ class Reading:
             lines = [f"{name} {'yes' if name in wanted else 'no'}" for name in subjects]
             lines += [self._quoted(problem, fact) for fact in needed]
         else:
-            lines = [f"{f.subject} {f.relation} {'yes' if f in needed else 'no'}" for f in facts]
+            lines = [f"{fact.text[:-1]} {'yes' if fact in needed else 'no'}" for fact in facts]
         return Trace("; ".join([*lines, problem.answer]), problem.answer)
 
     def _slipping(self, problem: Problem, rng: random.Random) -> Trace:
