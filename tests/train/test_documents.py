@@ -21,7 +21,7 @@ from ponder.core.types import Message, ToolCall, ToolSpec, Usage
 from ponder.tasks import generate
 from ponder.tasks.catalogue import TOOL_FAMILIES, solve, tools_of
 from ponder.text import ChatTemplate, Tokenizer
-from ponder.train.documents import DocumentsConfig, DocumentStream
+from ponder.train.documents import DocumentsConfig, DocumentStream, pack_step
 from ponder.train.entry import read_recipe
 from ponder.train.tokenizer import CHAT_TEMPLATE
 
@@ -213,3 +213,8 @@ def test_numbers_out_of_range_are_refused(override):
     recipe = Path(__file__).parents[2] / "recipes/micro/pretrain.toml"
     with pytest.raises(ConfigError, match="allowed is"):
         read_recipe([recipe], [f"stage.{override}"])
+
+
+def test_documents_that_are_too_long_throughout_are_refused(tokenizer):
+    with pytest.raises(ConfigError, match="longer than max_len = 64"):
+        pack_step(stream(tokenizer, "tools", max_len=64), 0, 1000, 500)

@@ -19,6 +19,9 @@ from ponder.tasks.catalogue import solve, tools_of
 from ponder.tasks.family import Trace
 from ponder.text.tokenizer import Tokenizer
 
+MOST_MISSED = 2000
+"""Documents longer than `max_len` in a row, after which no other is expected."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentsConfig:
@@ -207,16 +210,22 @@ def pack_step(
     """The micro-batches of one optimizer step from document `cursor` on, and the next cursor.
 
     Documents are taken in order until they hold `batch_tokens` rows, then sorted by length, so that those attended to
-    together pad each other little.
+    together pad each other little. ConfigError where they are too long throughout.
     """
     documents: list[TokenDocument] = []
-    rows = 0
+    rows = missed = 0
     while rows < batch_tokens:
         taken = stream.document(cursor)
         cursor += 1
         if len(taken.ids) <= stream.config.max_len:
             documents.append(taken)
             rows += len(taken.ids) - 1
+            missed = 0
+        elif (missed := missed + 1) == MOST_MISSED:
+            raise ConfigError(
+                f"{missed} documents in a row are longer than max_len = {stream.config.max_len}",
+                "give a larger documents.max_len",
+            )
     documents.sort(key=lambda each: len(each.ids))
     batches: list[Packed] = []
     batch = Packed([], [], [], [], [0])
