@@ -60,7 +60,7 @@ wheel: $(VENV)/.python
 
 PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py
 peers: $(VENV)/.peers
-	$(BIN)/python -m pytest -m slow tests/train/test_sharded.py
+	$(BIN)/python -m pytest -m slow tests/train/test_sharded.py tests/train/test_lora_runs.py
 	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS)
 
 parity: $(VENV)/.parity

@@ -152,6 +152,7 @@ def test_killed_and_resumed_equals_uninterrupted(tuned, tmp_path):
         trainer(replace(tuned, lora=None), tmp_path / "cut", resume=True)
 
 
+@pytest.mark.slow
 def test_reinforcement_learning_of_adapters_is_on_policy_to_the_bit_and_resumes(warm, tmp_path):
     options = [each for each in SHORT if "steps=8" not in each]
     stage = recipe_of(

@@ -19,7 +19,7 @@ from ponder.tasks.catalogue import solve, tools_of
 from ponder.tasks.family import Trace
 from ponder.text.tokenizer import Tokenizer
 
-MOST_MISSED = 2000
+MOST_MISSED = 500
 """Documents longer than `max_len` in a row, after which no other is expected."""
 
 
