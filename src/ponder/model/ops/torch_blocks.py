@@ -27,15 +27,12 @@ class Block:
     """Rows seen: the parent's, then the own."""
     parent_S: Tensor
     """Rows of the parent."""
-    longest_parent: int
-    is_full: bool
-    """No query row fills up."""
 
-    def hidden(self, first: int, last: int, seen: int) -> Tensor:
-        """[S or 1, 1, 1, Q, L]: True where query row `first` … `last` − 1 does not see a key below `seen`."""
-        slots_SQ = self.parent_S[:, None] + torch.arange(first, last)
-        hidden = torch.arange(seen) > slots_SQ[:, :, None]
-        return hidden[:, None, None]
+    def hidden(self) -> Tensor:
+        """[S, 1, Q, L]: True where a query row does not see a key."""
+        slots_SQ = self.parent_S[:, None] + torch.arange(self.query_SQ.shape[1])
+        hidden = torch.arange(self.key_SL.shape[1]) > slots_SQ[:, :, None]
+        return hidden[:, None]
 
 
 def key_rows(starts_S1: NDArray[np.int32], parents_S: tuple[int, ...]) -> list[NDArray[np.int32]]:
@@ -98,6 +95,4 @@ def _block(
         torch.from_numpy(real),
         torch.from_numpy(key),
         torch.from_numpy(parent),
-        int(parent.max()),
-        bool(real.all()),
     )

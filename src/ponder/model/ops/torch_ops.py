@@ -135,8 +135,9 @@ def _attend_shared(
     for block in blocks_of(view):
         q = q_THC[block.query_SQ].transpose(1, 2)
         k, v = (x[block.key_SL].transpose(1, 2).repeat_interleave(group, 1) for x in (k_TKC, v_TKC))
-        hidden = block.hidden(0, q.shape[2], k.shape[2])[:, 0]
-        o = functional.scaled_dot_product_attention(q, k, v, ~hidden, scale=scale).transpose(1, 2)
+        o = functional.scaled_dot_product_attention(
+            q, k, v, ~block.hidden(), scale=scale
+        ).transpose(1, 2)
         rows = (block.query_SQ[block.real_SQ],)
         out_THC = out_THC.index_put(rows, o[block.real_SQ])
     return out_THC
