@@ -84,7 +84,6 @@ def truth(toy):
 @pytest.fixture(scope="module")
 def two_nodes():
     """A head and a second node, on this machine; two CPUs each."""
-    pytest.importorskip("ray", reason="needs ray==2.60.0")
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
