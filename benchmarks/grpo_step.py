@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="timed steps of each round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--micro-tokens", type=int, default=4096)
+    parser.add_argument("--weights", default="bf16", choices=("fp32", "bf16"), help="ours")
     parser.add_argument("--trl-batch", type=int, default=32, help="tuned TRL's batch size")
     parser.add_argument("--trl-python", help="interpreter with trl")
     parser.add_argument("--out", type=Path)
@@ -102,7 +103,7 @@ def record(
 
 
 def run_side(side: str, python: str, arguments: argparse.Namespace) -> list[dict[str, float]]:
-    names = ("steps", "threads", "micro_tokens", "trl_batch")
+    names = ("steps", "threads", "micro_tokens", "trl_batch", "weights")
     words = [f"--{name.replace('_', '-')}={getattr(arguments, name)}" for name in names]
     done = subprocess.run(
         [python, __file__, "--side", side, *words],
@@ -150,7 +151,9 @@ def ours(arguments: argparse.Namespace) -> list[dict[str, float]]:
 
     keep_freed_memory()
     settle_thread()
-    network = Network(replace(SHAPES["nano"], end_ids=()), kernels="native")
+    network = Network(
+        replace(SHAPES["nano"], end_ids=()), kernels="native", weights_format=arguments.weights
+    )
     parameters = dict(network.named_parameters())
     pool = ThreadPoolExecutor(arguments.threads, initializer=settle_thread)
     config = OptimizerConfig(adam_lr=LEARNING_RATE, beta2=0.999, matrices="adamw")
@@ -167,7 +170,7 @@ def ours(arguments: argparse.Namespace) -> list[dict[str, float]]:
     timed: list[dict[str, float]] = []
     for number in range(arguments.steps + 1):
         began, began_cpu = time.perf_counter(), time.process_time()
-        groups = rollout(network, ops, number, partial(rewards.choice, (0.0, 1.0)))
+        groups = rollout(network, ops, arguments.weights, number, partial(rewards.choice, (0.0, 1.0)))
         sampled = time.perf_counter()
         batches = pack(streams(grpo, groups, max_tokens=ANSWER_LEN), arguments.micro_tokens)
         packed = time.perf_counter()
@@ -199,7 +202,9 @@ class Silent:
         return b""
 
 
-def rollout(network: Any, ops: Any, version: int, reward: Any) -> list[list[Answer]]:
+def rollout(
+    network: Any, ops: Any, weights: Any, version: int, reward: Any
+) -> list[list[Answer]]:
     """The answers of every prompt, from the engine with the network's weights."""
     from ponder.core.types import SamplingParams, TokenRequest
     from ponder.engine import Engine, EngineConfig
@@ -209,7 +214,7 @@ def rollout(network: Any, ops: Any, version: int, reward: Any) -> list[list[Answ
 
     tensors = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     config, sizes = network.config, RolloutConfig()
-    model = Model(config, ops, prepare_weights(ops, config, tensors.__getitem__, "fp32"), "fp32")
+    model = Model(config, ops, prepare_weights(ops, config, tensors.__getitem__, weights), weights)
     limits = EngineConfig(
         cache_mib=sizes.cache_mib, step_tokens=sizes.step_tokens, max_running=sizes.max_running
     )

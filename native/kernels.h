@@ -1,8 +1,9 @@
 // kernels: the table of functions that each instruction set fills, and the layouts they share.
 //
 // Packed weights are panels of 16 output rows, one after the other, padded with zero rows. In a panel
-// the columns ascend; an int8 panel holds, for each group of 128 columns, blocks of 4 columns
-// [16 rows][4 columns] and then the group's 16 fp32 scales: one stream, read once per product.
+// the columns ascend; a bf16 panel holds pairs of columns [16 rows][2 columns], padded with zeros to 32; an int8 panel
+// holds, for each group of 128 columns, blocks of 4 columns [16 rows][4 columns] and then the group's 16 fp32 scales:
+// one stream, read once per product.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,12 @@ constexpr int kAttendChunk = 256;  // slots summed together by attention, by abs
 
 inline int num_groups(int columns) { return (columns + kGroup - 1) / kGroup; }
 inline int padded_columns(int columns) { return (columns + 3) / 4 * 4; }
+inline int bf16_columns(int columns) { return (columns + 31) / 32 * 32; }
 inline size_t panel_bytes(Format format, int columns) {
   const auto k = static_cast<size_t>(columns);
   switch (format) {
     case Format::kFp32: return k * kPanelRows * 4;
-    case Format::kBf16: return k * kPanelRows * 2;
+    case Format::kBf16: return static_cast<size_t>(bf16_columns(columns)) * kPanelRows * 2;
     case Format::kInt8: break;
   }
   return static_cast<size_t>(padded_columns(columns)) * kPanelRows +
@@ -35,9 +37,10 @@ struct Product {
   size_t panel_bytes;
   int columns;            // K
   int outputs;            // E
-  const void* x;          // fp32 rows, or quantised rows of padded_columns() entries
+  // fp32: rows as they are; int8: quantised rows of padded_columns() entries; bf16: what round_row() made.
+  const void* x;
   const float* x_scales;  // int8: [rows, num_groups]
-  const float* bias;      // [outputs] or null
+  const float* bias;      // null or [outputs], with zeros up to whole panels
   float* y;               // [rows, outputs]
 };
 
@@ -90,11 +93,23 @@ inline size_t attend_gradients_scratch(int slots, int head_dim) {
   return 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
 }
 
+// dw [outputs, columns] = the sum over `rows` of dy [rows, outputs] times x [rows, columns], both rounded to bf16.
+struct WeightGradient {
+  const float* dy;
+  const float* x;
+  float* dw;
+  int rows, outputs, columns;
+};
+
 struct Kernels {
   const char* name;
-  int act_bytes;  // bytes of one quantised activation
+  int act_bytes;   // bytes of one quantised activation
+  int bf16_bytes;  // bytes of one activation that was rounded to bf16
   // x [columns] -> q [padded_columns], scales [num_groups].
   void (*quantise_row)(const float* x, int columns, void* q, float* scales);
+  // x [columns], row `row` of a product -> bf16 numbers, zeros behind. All rows together take bf16_columns() numbers for
+  // each of their number rounded up to 32; where they stand is the table's own.
+  void (*round_row)(const float* x, int columns, int row, void* rounded);
   // w [16, columns] fp32 -> one panel.
   void (*pack_panel)(Format format, const float* w, int columns, uint8_t* panel);
   // Panels p0..p1 of rows r0..r1.
@@ -111,7 +126,14 @@ struct Kernels {
                            float* d_gate, float* d_up);
   // `scratch` holds attend_gradients_scratch() floats.
   void (*attend_gradients)(const AttendGradients& a, float* scratch);
+  // Null where the processor does not multiply bf16 matrices. `scratch` holds weight_gradient_scratch() numbers and is
+  // aligned to 64 bytes.
+  void (*weight_gradient)(const WeightGradient& g, uint16_t* scratch);
 };
+
+inline size_t weight_gradient_scratch(const WeightGradient& g) {
+  return static_cast<size_t>(bf16_columns(g.rows)) * (bf16_columns(g.outputs) + bf16_columns(g.columns));
+}
 
 inline size_t attend_scratch(int rows, int head_dim) {
   const size_t padded = static_cast<size_t>(head_dim + 15) / 16 * 16;

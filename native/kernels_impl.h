@@ -139,24 +139,49 @@ struct Int8 {
   }
 };
 
-template <class Stored>
-struct Float {
+struct Fp32 {
   static constexpr int kChunk = 512;
   static constexpr int kRows = kFloatRows;
-  static size_t chunk_bytes(int n) { return sizeof(Stored) * kPanelRows * static_cast<size_t>(n); }
-  static vf load(const float* p) { return vload(p); }
-  static vf load(const uint16_t* p) { return vload_bf16(p); }
+  static size_t chunk_bytes(int n) { return sizeof(float) * kPanelRows * static_cast<size_t>(n); }
   template <int R>
   static void tile(const uint8_t* chunk, int n, const Product& p, int row, int k, const char*,
                    float* y) {
     const auto ldx = static_cast<size_t>(p.columns);
     const float* x = static_cast<const float*>(p.x) + static_cast<size_t>(row) * ldx + k;
-    const auto* w = reinterpret_cast<const Stored*>(chunk);
+    const auto* w = reinterpret_cast<const float*>(chunk);
     vf sum[R];
     for (int r = 0; r < R; ++r) sum[r] = vload(y + 16 * r);
     for (int i = 0; i < n; ++i, w += 16) {
-      const vf column = load(w);
+      const vf column = vload(w);
       for (int r = 0; r < R; ++r) sum[r] = vfma(column, vset(x[r * ldx + i]), sum[r]);
+    }
+    for (int r = 0; r < R; ++r) vstore(y + 16 * r, sum[r]);
+  }
+};
+
+// Products of two bf16 numbers are exact, so a table that fuses them with their addition has the bits of one that does
+// not. Activations are bf16 numbers held as fp32.
+struct Bf16 {
+  static constexpr int kChunk = 512;
+  static constexpr int kRows = kFloatRows;
+  static size_t chunk_bytes(int n) {
+    return sizeof(uint16_t) * kPanelRows * static_cast<size_t>(ponder::bf16_columns(n));
+  }
+  template <int R>
+  static void tile(const uint8_t* chunk, int n, const Product& p, int row, int k, const char*,
+                   float* y) {
+    const auto ldx = static_cast<size_t>(ponder::bf16_columns(p.columns));
+    const float* x = static_cast<const float*>(p.x) + static_cast<size_t>(row) * ldx + k;
+    const auto* w = reinterpret_cast<const uint16_t*>(chunk);
+    vf sum[R];
+    for (int r = 0; r < R; ++r) sum[r] = vload(y + 16 * r);
+    for (int i = 0; i < n; i += 2, w += 32) {
+      vf first, second;
+      vload_pairs(w, &first, &second);
+      for (int r = 0; r < R; ++r) {
+        sum[r] = vfma(first, vset(x[r * ldx + i]), sum[r]);
+        sum[r] = vfma(second, vset(x[r * ldx + i + 1]), sum[r]);
+      }
     }
     for (int r = 0; r < R; ++r) vstore(y + 16 * r, sum[r]);
   }
@@ -202,7 +227,7 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
     const int e = (p0 + i) * kPanelRows, m = least(kPanelRows, p.outputs - e);
     for (int r = 0; r < rows; ++r) {
       vf sum = vload(y[i] + 16 * r);
-      if (p.bias != nullptr) sum = vadd(sum, vload_upto(p.bias + e, m));
+      if (p.bias != nullptr) sum = vadd(sum, vload(p.bias + e));
       vstore_upto(p.y + static_cast<size_t>(r0 + r) * p.outputs + e, sum, m);
     }
   }
@@ -220,8 +245,8 @@ inline void product_of(const Product& p, int p0, int p1, int r0, int r1) {
 
 inline void product(Format format, const Product& p, int p0, int p1, int r0, int r1) {
   switch (format) {
-    case Format::kFp32: return product_of<Float<float>>(p, p0, p1, r0, r1);
-    case Format::kBf16: return product_of<Float<uint16_t>>(p, p0, p1, r0, r1);
+    case Format::kFp32: return product_of<Fp32>(p, p0, p1, r0, r1);
+    case Format::kBf16: return product_of<Bf16>(p, p0, p1, r0, r1);
     case Format::kInt8: return product_of<Int8>(p, p0, p1, r0, r1);
   }
 }
@@ -233,17 +258,33 @@ inline uint16_t bf16_bits(float x) {
   return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
+// Rounded to bf16, held as fp32.
+inline void round_row(const float* x, int columns, int row, void* rounded) {
+  auto* out = static_cast<float*>(rounded) + static_cast<size_t>(row) * ponder::bf16_columns(columns);
+  for (int i = 0; i < columns; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(bf16_bits(x[i])) << 16;
+    std::memcpy(out + i, &bits, 4);
+  }
+  std::memset(out + columns, 0, sizeof(float) * (ponder::bf16_columns(columns) - columns));
+}
+
+inline void pack_bf16(const float* w, int columns, uint8_t* panel) {
+  auto* out = reinterpret_cast<uint16_t*>(panel);
+  std::memset(panel, 0, ponder::panel_bytes(Format::kBf16, columns));
+  for (int row = 0; row < kPanelRows; ++row) {
+    for (int k = 0; k < columns; ++k) {
+      out[(k / 2 * kPanelRows + row) * 2 + k % 2] = bf16_bits(w[static_cast<size_t>(row) * columns + k]);
+    }
+  }
+}
+
 inline void pack_panel(Format format, const float* w, int columns, uint8_t* panel) {
   if (format == Format::kInt8) return pack_int8(w, columns, panel);
+  if (format == Format::kBf16) return pack_bf16(w, columns, panel);
   for (int k = 0; k < columns; ++k) {
     for (int row = 0; row < kPanelRows; ++row) {
       const float x = w[static_cast<size_t>(row) * columns + k];
-      const size_t place = static_cast<size_t>(k) * kPanelRows + row;
-      if (format == Format::kFp32) {
-        reinterpret_cast<float*>(panel)[place] = x;
-      } else {
-        reinterpret_cast<uint16_t*>(panel)[place] = bf16_bits(x);
-      }
+      reinterpret_cast<float*>(panel)[static_cast<size_t>(k) * kPanelRows + row] = x;
     }
   }
 }
@@ -492,8 +533,9 @@ inline void attend(const AttendBlock& b, float* scratch) {
 namespace PONDER_ARCH {
 
 constexpr ponder::Kernels table(const char* name) {
-  return {name,     sizeof(Q8Dot::Act), quantise_row, pack_panel, product,          rms_norm,
-          rope,     swiglu,             log_softmax,  attend,     swiglu_gradients, attend_gradients};
+  return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
+          product,     rms_norm,           rope,             swiglu,           log_softmax,
+          attend,      swiglu_gradients,   attend_gradients, nullptr};
 }
 
 }  // namespace PONDER_ARCH

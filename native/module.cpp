@@ -129,6 +129,17 @@ void swiglu_gradients(Ops& ops, nb::handle gate_up, nb::handle dy, nb::handle d_
                        out.data<float>());
 }
 
+void weight_gradient(Ops& ops, nb::handle dy, nb::handle x, nb::handle dw) {
+  const Array slope(dy, "dy", 2, 'f'), in(x, "x", 2, 'f'), out(dw, "dw", 2, 'f', true);
+  in.expect(0, slope.dim(0), "rows of dy");
+  out.expect(0, slope.dim(1), "columns of dy");
+  out.expect(1, in.dim(1), "columns of x");
+  require(ops.has_weight_gradient(), "these kernels do not multiply bf16 matrices");
+  const Unlocked unlocked(1e9);
+  ops.weight_gradient({slope.data<float>(), in.data<float>(), out.data<float>(), in.dim(0),
+                       slope.dim(1), in.dim(1)});
+}
+
 void log_softmax(Ops& ops, nb::handle x, nb::handle y) {
   const Array in(x, "logits", 2, 'f'), out(y, "y", 2, 'f', true);
   out.expect(0, in.dim(0), "rows of logits");
@@ -266,6 +277,8 @@ NB_MODULE(_native, m) {
       .def("swiglu", &ponder::swiglu)
       .def("log_softmax", &ponder::log_softmax)
       .def("swiglu_gradients", &ponder::swiglu_gradients)
+      .def_prop_ro("has_weight_gradient", &Ops::has_weight_gradient)
+      .def("weight_gradient", &ponder::weight_gradient)
       .def("attend_packed", &ponder::attend_packed)
       .def("attend_gradients", &ponder::attend_gradients, nb::arg(), nb::arg(), nb::arg(),
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
@@ -273,7 +286,7 @@ NB_MODULE(_native, m) {
       .def("attend_paged", &ponder::attend_paged);
   m.def("kernel_names", [] {
     nb::list names;
-    for (const char* name : {"avx512", "avx2", "neon_dot", "neon", "portable"}) {
+    for (const char* name : {"amx", "avx512", "avx2", "neon_dot", "neon", "portable"}) {
       if (ponder::find_kernels(name) != nullptr) names.append(name);
     }
     return names;

@@ -26,6 +26,9 @@ T* scratch(size_t count) {
   return memory.data();
 }
 
+// The next multiple of 64 bytes.
+uint8_t* aligned(uint8_t* p) { return p + (64 - reinterpret_cast<uintptr_t>(p) % 64) % 64; }
+
 }  // namespace
 
 Buffer::Buffer(size_t bytes) : bytes_(bytes) {
@@ -49,6 +52,7 @@ Linear::Linear(const Kernels& kernels, Pool& pool, Format f, const std::vector<M
         return static_cast<size_t>(ceil_div(outputs, kPanelRows)) * panel_size;
       }()),
       bias(std::move(b)) {
+  if (!bias.empty()) bias.resize(static_cast<size_t>(ceil_div(outputs, kPanelRows)) * kPanelRows);
   const auto width = static_cast<size_t>(k);
   pool.run(ceil_div(outputs, kPanelRows), [&](int panel) {
     float* rows = scratch<float>(width * kPanelRows);
@@ -111,6 +115,16 @@ void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
     });
     p.x = q;
     p.x_scales = scales;
+  }
+  if (w.format == Format::kBf16) {
+    const size_t row_bytes = static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes;
+    uint8_t* rounded = aligned(scratch<uint8_t>(row_bytes * ceil_div(rows, 32) * 32 + 64));
+    over_rows(rows, static_cast<size_t>(w.columns) / 2, [&](int first, int last) {
+      for (int r = first; r < last; ++r) {
+        kernels_.round_row(x + static_cast<size_t>(r) * w.columns, w.columns, r, rounded);
+      }
+    });
+    p.x = rounded;
   }
   if (!shared) return kernels_.product(w.format, p, 0, panels, 0, rows);
   // Eight ranges of panels a thread: long enough to stream, short enough to end together.
@@ -189,6 +203,13 @@ void Ops::swiglu_gradients(const float* gate_up, const float* dy, int rows, int 
                                 d_gate + n);
     }
   });
+}
+
+bool Ops::has_weight_gradient() const { return kernels_.weight_gradient != nullptr; }
+
+void Ops::weight_gradient(const WeightGradient& g) {
+  uint8_t* memory = scratch<uint8_t>(weight_gradient_scratch(g) * sizeof(uint16_t) + 64);
+  kernels_.weight_gradient(g, reinterpret_cast<uint16_t*>(aligned(memory)));
 }
 
 void Ops::log_softmax(const float* x, int rows, int n, float* y) {

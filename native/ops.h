@@ -91,6 +91,8 @@ class Ops {
   void attend(const Attend& a);
   void swiglu_gradients(const float* gate_up, const float* dy, int rows, int n, float* d_gate_up);
   void attend_gradients(const Attend& a, const Gradients& g);
+  bool has_weight_gradient() const;
+  void weight_gradient(const WeightGradient& g);
 
  private:
   // Calls body(first, last) over ranges of rows, in parallel when the work is worth a hand-over.

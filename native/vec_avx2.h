@@ -24,12 +24,15 @@ struct vf {
 inline vf vset(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline vf vload(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline void vstore(float* p, vf x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
-inline vf vload_bf16(const uint16_t* p) {
-  const auto widen = [](const uint16_t* q) {
-    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-  };
-  return {widen(p), widen(p + 8)};
+// Sixteen pairs of bf16 numbers: their first ones and their second ones.
+inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16));
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  *first = {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+  *second = {_mm256_castsi256_ps(_mm256_and_si256(low, upper)),
+             _mm256_castsi256_ps(_mm256_and_si256(high, upper))};
 }
 inline vf vadd(vf x, vf y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 inline vf vsub(vf x, vf y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }

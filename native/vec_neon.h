@@ -33,9 +33,12 @@ inline vf vload(const float* p) { return quads_of([&](int i) { return vld1q_f32(
 inline void vstore(float* p, const vf& x) {
   for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, x.v[i]);
 }
-inline vf vload_bf16(const uint16_t* p) {
-  return quads_of([&](int i) {
-    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p + 4 * i)), 16));
+// Sixteen pairs of bf16 numbers: their first ones and their second ones.
+inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {
+  const auto pairs = [&](int i) { return vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)); };
+  *first = quads_of([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(pairs(i), 16)); });
+  *second = quads_of([&](int i) {
+    return vreinterpretq_f32_u32(vandq_u32(pairs(i), vdupq_n_u32(0xffff0000u)));
   });
 }
 inline vf vadd(const vf& x, const vf& y) {

@@ -36,8 +36,10 @@ inline float from_bits(uint32_t u) {
 inline vf vset(float x) { return lanes([&](int) { return x; }); }
 inline vf vload(const float* p) { return lanes([&](int i) { return p[i]; }); }
 inline void vstore(float* p, const vf& x) { std::memcpy(p, x.v, sizeof x.v); }
-inline vf vload_bf16(const uint16_t* p) {
-  return lanes([&](int i) { return from_bits(static_cast<uint32_t>(p[i]) << 16); });
+// Sixteen pairs of bf16 numbers: their first ones and their second ones.
+inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {
+  *first = lanes([&](int i) { return from_bits(static_cast<uint32_t>(p[2 * i]) << 16); });
+  *second = lanes([&](int i) { return from_bits(static_cast<uint32_t>(p[2 * i + 1]) << 16); });
 }
 inline vf vadd(const vf& x, const vf& y) { return lanes([&](int i) { return x.v[i] + y.v[i]; }); }
 inline vf vsub(const vf& x, const vf& y) { return lanes([&](int i) { return x.v[i] - y.v[i]; }); }

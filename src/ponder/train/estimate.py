@@ -18,7 +18,14 @@ from ponder.model.weights import tensor_shapes
 from ponder.tasks import generate
 from ponder.text import ChatTemplate
 from ponder.train.checkpoint import start_weights
-from ponder.train.config import LoraConfig, ModelRecipe, Recipe, RlRecipe, ScheduleConfig
+from ponder.train.config import (
+    LoraConfig,
+    ModelRecipe,
+    Recipe,
+    RlRecipe,
+    ScheduleConfig,
+    TrainedFormat,
+)
 from ponder.train.distill import check_teacher, teach
 from ponder.train.flops import forward_flops, num_parameters
 from ponder.train.lora import Adapters, carries, num_trained
@@ -53,7 +60,7 @@ def _supervised(stage: ModelRecipe) -> Iterator[str]:
     flops = token_flops * stage.batch_tokens
     yield from _size(config, stage, beside)
     yield f"tokens a step: {stage.batch_tokens:,}; FLOP a step: {flops:.2e}"
-    rate = training_rate(config, stage.lora, beside)
+    rate = training_rate(config, stage.lora, beside, stage.weights)
     step_s = stage.batch_tokens / (rate * _cores(stage.threads))
     steps = _steps(stage.schedule, flops, step_s)
     yield f"about {step_s:.2f} s a step: {steps:,} steps in {_span(steps * step_s)}"
@@ -79,7 +86,7 @@ def _rl(stage: RlRecipe) -> Iterator[str]:
         f"tokens a step: {sampled:,.0f} sampled, {trained:,.0f} trained on; "
         f"FLOP a step: {flops:.2e}"
     )
-    rate = training_rate(config, stage.lora, beside)
+    rate = training_rate(config, stage.lora, beside, stage.weights)
     train_s = trained / (rate * _cores(stage.threads))
     rollout_s = sampled / measured.rate
     steps = _steps(stage.schedule, flops, rollout_s + train_s)
@@ -134,14 +141,17 @@ def _size(
 
 
 def training_rate(
-    config: ModelConfig, lora: LoraConfig | None = None, beside: Sequence[ModelConfig] = ()
+    config: ModelConfig,
+    lora: LoraConfig | None = None,
+    beside: Sequence[ModelConfig] = (),
+    weights: TrainedFormat = "fp32",
 ) -> float:
     """Tokens a second that one thread trains on, measured on one small micro-batch.
 
     `beside`: models that score the same tokens without learning.
     """
     kernels = best_kernels()
-    network = Network(config, kernels=kernels)
+    network = Network(config, kernels=kernels, weights_format=weights)
     others = [Network(each, kernels=kernels).requires_grad_(False) for each in beside]
     if lora is not None:
         Adapters(network, lora)
@@ -171,7 +181,7 @@ def _rollout_rate(stage: RlRecipe, config: ModelConfig) -> _Rollout:
     rollouts = Rollouts(
         config,
         ChatTemplate.from_folder(stage.start_from),
-        RolloutConfig(max_tokens=stage.sampling.max_tokens),
+        RolloutConfig(max_tokens=stage.sampling.max_tokens, weights=stage.weights),
         ops=make_ops(threads=stage.threads),
     )
     rollouts.load(0, {name: tensor.numpy() for name, tensor in start.items()})

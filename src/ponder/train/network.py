@@ -61,7 +61,7 @@ class Network(nn.Module):
         kernels: Kernels = "torch",
         weights_format: WeightsFormat = "fp32",
     ) -> None:
-        """`weights_format` is that of the rollouts: with bf16, matrices are rounded in the forward of `native`.
+        """`weights_format` is that of the rollouts: with bf16, linear layers round their matrices and inputs.
 
         Raises UserError where the native op set is not built, ConfigError for a name or format it cannot train in.
         """
@@ -134,7 +134,8 @@ class Network(nn.Module):
         biases: list[Tensor] = [self._tensors[name] for name in bias_names]
         ops = self.ops
         if not isinstance(ops, NativeTorchOps):
-            return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None)
+            rounds = self._weights_format == "bf16" and parts[0].dtype == torch.float32
+            return TorchLinear(torch.cat(parts), torch.cat(biases) if biases else None, rounds)
         version = tuple(self._stamp(name) for name in (*names, *bias_names))
         kept = self._packed.get(names[0])
         if kept is None or kept[0] != version:

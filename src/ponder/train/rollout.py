@@ -25,7 +25,7 @@ from ponder.engine import Engine, EngineConfig
 from ponder.model.config import ModelConfig
 from ponder.model.model import Model
 from ponder.model.ops import make_ops
-from ponder.model.ops.protocol import Ops
+from ponder.model.ops.protocol import Ops, WeightsFormat
 from ponder.model.weights import prepare_weights
 from ponder.tasks import verify
 from ponder.tasks.catalogue import tools_of
@@ -45,6 +45,8 @@ class RolloutConfig:
     temperature: float = 1.0
     banned_ids: tuple[int, ...] = ()
     """Ids that are never sampled, nor have a share in the log-probabilities."""
+    weights: WeightsFormat = "fp32"
+    """What linear layers compute with."""
     max_turns: int = 8
     max_calls: int = 16
     max_running: int = 256
@@ -124,8 +126,9 @@ class Rollouts:
 
     def load(self, weights_version: int, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Take these weights, by the names of a model folder; a version stands for one set of them."""
-        weights = prepare_weights(self._ops, self._model, tensors.__getitem__, "fp32")
-        model = Restricted(Model(self._model, self._ops, weights, "fp32"), self.config.banned_ids)
+        chosen = self.config.weights
+        weights = prepare_weights(self._ops, self._model, tensors.__getitem__, chosen)
+        model = Restricted(Model(self._model, self._ops, weights, chosen), self.config.banned_ids)
         if self._engine is not None:
             self._engine.replace_model(model, weights_version)
             return

@@ -14,6 +14,7 @@ from ponder.engine import Engine, EngineConfig
 from ponder.model.config import ModelConfig
 from ponder.model.model import Model
 from ponder.model.ops import make_ops
+from ponder.model.ops.protocol import WeightsFormat
 from ponder.model.weights import prepare_weights
 from ponder.tasks import held_out, verify
 from ponder.text import ChatTemplate, Tokenizer
@@ -22,14 +23,19 @@ MAX_TOKENS = 400
 
 
 def sample(
-    config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, families: Sequence[str]
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    weights_format: WeightsFormat,
+    folder: Path,
+    families: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Greedy text and verdict for the first held-out problem of each family; `folder` holds the tokenizer."""
     ops = make_ops(threads=1)
-    prepared = prepare_weights(ops, config, lambda name: weights[name].numpy(), "fp32")
+    prepared = prepare_weights(ops, config, lambda name: weights[name].numpy(), weights_format)
     tokenizer = Tokenizer.from_folder(folder)
     template = ChatTemplate.from_folder(folder, tokenizer)
-    engine = Engine(Model(config, ops, prepared, "fp32"), tokenizer, EngineConfig(cache_mib=64))
+    model = Model(config, ops, prepared, weights_format)
+    engine = Engine(model, tokenizer, EngineConfig(cache_mib=64))
     problems = {family: held_out(family, "S", 1)[0] for family in families}
     greedy = SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS, seed=0)
     for family, problem in problems.items():

@@ -52,7 +52,8 @@ class Trainer:
         self.recipe = recipe
         self.run = run
         # FSDP gathers parameters for each use; the kernels keep matrices packed between uses.
-        self.network = Network(config, recipe.seed, best_kernels() if place is None else "torch")
+        kernels = best_kernels() if place is None else "torch"
+        self.network = Network(config, recipe.seed, kernels, recipe.weights)
         if start is not None:
             self.network.load_state_dict(dict(start))
         self._place = place or OneProcess(recipe.threads)
@@ -124,7 +125,8 @@ class Trainer:
     def _sample(self) -> None:
         families = list(self.recipe.documents.mixture)
         config = self.network.config
-        samples = sample(config, self.weights(), self.recipe.tokenizer, families)
+        recipe = self.recipe
+        samples = sample(config, self.weights(), recipe.weights, recipe.tokenizer, families)
         for record in samples:
             self.run.add_sample({"step": self.progress.step, **record})
 

@@ -117,6 +117,16 @@ class NativeOps:
         )
         return dq, dk, dv
 
+    @property
+    def multiplies_bf16(self) -> bool:
+        """True where the processor multiplies bf16 matrices, so that `weight_gradient` exists."""
+        return self._ops.has_weight_gradient
+
+    def weight_gradient(self, dy_TE: F32, x_TK: F32) -> F32:
+        found = _empty((dy_TE.shape[1], x_TK.shape[1]), _f32)
+        self._ops.weight_gradient(dy_TE, x_TK, found)
+        return found
+
     def swiglu_gradients(self, gate_up_T2F: F32, dy_TF: F32) -> F32:
         found = _empty(gate_up_T2F.shape, _f32)
         self._ops.swiglu_gradients(gate_up_T2F, dy_TF, found)

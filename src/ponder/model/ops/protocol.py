@@ -131,6 +131,15 @@ class GradientOps(Ops, Protocol):
         """Gradients of q, k and v from that of `attend`'s result `out`; a sequence's parent stands before it."""
         ...
 
+    @property
+    def multiplies_bf16(self) -> bool:
+        """True where products of bf16 matrices are so fast that backward passes take them for bf16 weights."""
+        ...
+
+    def weight_gradient(self, dy_TE: Array, x_TK: Array) -> Array:
+        """dyᵀ·x [E, K], both rounded to bf16 and added in fp32; only where `multiplies_bf16`."""
+        ...
+
     def swiglu_gradients(self, gate_up_T2F: Array, dy_TF: Array) -> Array:
         """Gradient of `gate_up` from that of `swiglu`'s result."""
         ...

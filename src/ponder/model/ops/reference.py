@@ -23,6 +23,8 @@ class FloatLinear:
 
     weight_EK: F32
     bias_E: F32 | None
+    rounds_input: bool
+    """bf16: activations are rounded to bf16 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class ReferenceOps:
         weight_EK = np.concatenate([scalar.float32_of(part) for part in parts])
         if weights_format == "bf16":
             weight_EK = scalar.float32_of(scalar.bfloat16_bits(weight_EK))
-        return FloatLinear(weight_EK, bias_E)
+        return FloatLinear(weight_EK, bias_E, weights_format == "bf16")
 
     def prepare_embedding(self, stored: Stored) -> Stored:
         return stored
@@ -77,6 +79,8 @@ class ReferenceOps:
     def linear(self, x_TK: F32, weight: FloatLinear | Int8Linear) -> F32:
         if isinstance(weight, Int8Linear):
             return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
+        if weight.rounds_input:
+            x_TK = scalar.float32_of(scalar.bfloat16_bits(x_TK))
         y = np.empty((len(x_TK), len(weight.weight_EK)), np.float32)
         for row, x_K in enumerate(
             np.ascontiguousarray(x_TK)

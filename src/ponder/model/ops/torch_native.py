@@ -31,6 +31,8 @@ class PackedLinear(NamedTuple):
     packed: Any
     matrix_EK: Tensor
     """What the kernels multiply by, no gradient."""
+    transposed: Any
+    """Its transpose, packed, where backward passes multiply bf16 matrices too; else None."""
     parts: tuple[Tensor, ...]
     """The matrices [E_i, K] it was joined from, then the biases [E_i], if any."""
     has_bias: bool
@@ -54,7 +56,11 @@ class NativeTorchOps:
             matrix_EK = matrix_EK.to(torch.bfloat16).to(matrix_EK.dtype)
         bias = torch.cat([b.detach() for b in biases]).numpy() if biases else None
         packed = self.kernels.prepare_linear("", [matrix_EK.numpy()], bias, weights_format)
-        return PackedLinear(packed, matrix_EK, (*parts, *biases), bool(biases))
+        transposed = None
+        if weights_format == "bf16" and self.kernels.multiplies_bf16:
+            matrix_KE = matrix_EK.T.contiguous().numpy()
+            transposed = self.kernels.prepare_linear("", [matrix_KE], None, weights_format)
+        return PackedLinear(packed, matrix_EK, transposed, (*parts, *biases), bool(biases))
 
     def prepare_linear(
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
@@ -122,14 +128,18 @@ def _numpy(tensor: Tensor) -> Any:
 
 
 class _Linear(Function):
-    """y = x·Wᵀ + b; dx = dy·W; dW = dyᵀ·x; db = Σ dy."""
+    """y = x·Wᵀ + b; dx = dy·W; dW = dyᵀ·x; db = Σ dy.
+
+    With bf16 weights x, and where the processor multiplies bf16 matrices dy too, are rounded to bf16; the roundings
+    have the gradient of the identity.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x_TK: Tensor, weight: PackedLinear, kernels: GradientOps, *parts: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x_TK)
-        ctx.weight = weight
+        ctx.weight, ctx.kernels = weight, kernels
         return torch.from_numpy(kernels.linear(_numpy(x_TK), weight.packed))
 
     @staticmethod
@@ -140,14 +150,41 @@ class _Linear(Function):
         needs_x, _, _, *needs = cast("list[bool]", ctx.needs_input_grad)
         count = len(weight.parts) // 2 if weight.has_bias else len(weight.parts)
         sizes = [len(part) for part in weight.parts[:count]]
-        found: list[Tensor | None] = [dy_TE @ weight.matrix_EK if needs_x else None, None, None]
+        products = _Bf16Products if weight.transposed is not None else _Fp32Products
+        dx_TK = products.of_input(dy_TE, weight, ctx.kernels) if needs_x else None
+        found: list[Tensor | None] = [dx_TK, None, None]
         if any(needs[:count]):
-            found += _split(dy_TE.T @ x_TK, sizes)
+            found += _split(products.of_weight(dy_TE, x_TK, ctx.kernels), sizes)
         else:
             found += [None] * count
         if weight.has_bias:
             found += _split(dy_TE.sum(0), sizes)
         return tuple(found)
+
+
+class _Fp32Products:
+    """The two gradients of a linear layer by torch."""
+
+    @staticmethod
+    def of_input(dy_TE: Tensor, weight: PackedLinear, kernels: GradientOps) -> Tensor:
+        return dy_TE @ weight.matrix_EK
+
+    @staticmethod
+    def of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
+        return dy_TE.T @ x_TK
+
+
+class _Bf16Products:
+    """The same by the kernels, both factors rounded to bf16."""
+
+    @staticmethod
+    def of_input(dy_TE: Tensor, weight: PackedLinear, kernels: GradientOps) -> Tensor:
+        return torch.from_numpy(kernels.linear(_numpy(dy_TE.contiguous()), weight.transposed))
+
+    @staticmethod
+    def of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
+        dy, x = _numpy(dy_TE.contiguous()), _numpy(x_TK.contiguous())
+        return torch.from_numpy(kernels.weight_gradient(dy, x))
 
 
 def _split(joined: Tensor, sizes: list[int]) -> list[Tensor]:

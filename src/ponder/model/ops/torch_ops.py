@@ -31,6 +31,8 @@ class TorchLinear(NamedTuple):
 
     matrix: Tensor
     bias: Tensor | None = None
+    rounds: bool = False
+    """Matrix and input are rounded to bf16; gradients pass through the rounding."""
 
 
 class TorchOps:
@@ -47,9 +49,8 @@ class TorchOps:
                 "allowed are 'fp32' and 'bf16'; int8 is for inference with 'native'",
             )
         matrix = torch.cat([self.prepare_vector(part) for part in parts])
-        if weights_format == "bf16":
-            matrix = matrix.to(torch.bfloat16).float()
-        return TorchLinear(matrix, None if bias is None else self.prepare_vector(bias))
+        bias_E = None if bias is None else self.prepare_vector(bias)
+        return TorchLinear(matrix, bias_E, weights_format == "bf16")
 
     def prepare_embedding(self, stored: Stored) -> Tensor:
         return self.prepare_vector(stored)
@@ -70,7 +71,10 @@ class TorchOps:
         return total_TD, self.rms_norm(total_TD, weight, eps)
 
     def linear(self, x_TK: Tensor, weight: TorchLinear) -> Tensor:
-        return functional.linear(x_TK, weight.matrix, weight.bias)
+        matrix = weight.matrix
+        if weight.rounds:
+            x_TK, matrix = (x.to(torch.bfloat16).to(x.dtype) for x in (x_TK, matrix))
+        return functional.linear(x_TK, matrix, weight.bias)
 
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         cos_TR, sin_TR = table.rows(positions_T.numpy())

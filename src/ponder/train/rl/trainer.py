@@ -29,7 +29,7 @@ from ponder.tasks import generate
 from ponder.text import ChatTemplate, Tokenizer
 from ponder.train.checkpoint import Progress, load_state, save_state
 from ponder.train.cluster import RayRollouts
-from ponder.train.config import RlRecipe
+from ponder.train.config import RlRecipe, TrainedFormat
 from ponder.train.documents import DocumentStream
 from ponder.train.endpoint import EndpointRollouts
 from ponder.train.flops import forward_flops
@@ -77,8 +77,9 @@ class RlTrainer:
         """`start`: the weights to begin with, and the reference of a KL term."""
         self.recipe = recipe
         self.run = run
-        self.network = _network(config, start)
-        self.reference = _network(config, start) if recipe.algorithm.kl_weight else None
+        self.network = _network(config, start, recipe.weights)
+        is_compared = bool(recipe.algorithm.kl_weight)
+        self.reference = _network(config, start, recipe.weights) if is_compared else None
         if recipe.lora is not None:
             Adapters(self.network, recipe.lora, recipe.seed)
         self._parameters = self.network.trained()
@@ -88,7 +89,9 @@ class RlTrainer:
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
         template = ChatTemplate.from_folder(recipe.start_from, self._tokenizer)
         self.banned_ids = banned_ids(template, config)
-        how = RolloutConfig(max_turns=recipe.sampling.max_turns, banned_ids=self.banned_ids)
+        how = RolloutConfig(
+            max_turns=recipe.sampling.max_turns, banned_ids=self.banned_ids, weights=recipe.weights
+        )
         self._rollouts = _rollouts(recipe, config, template, how, run.path, self._say)
         self._algorithm = algorithm_of(recipe.algorithm.name)
         self._term = _term(recipe, self.banned_ids)
@@ -328,7 +331,7 @@ class RlTrainer:
         for name, values in weights.items():
             digest.update(name.encode() + values.tobytes())
         place = (self._salted_step(), self.recipe.seed, self._max_tokens(), self.recipe.sampling)
-        digest.update(repr((place, self.recipe.reward)).encode())
+        digest.update(repr((place, self.recipe.reward, self.recipe.weights)).encode())
         return digest.hexdigest()
 
     def _sample(self, draws: Sequence[Draw], key: str, round_: int) -> list[Group]:
@@ -441,9 +444,11 @@ def _rollouts(
     return Rollouts(config, template, how, ops=make_ops(threads=recipe.threads))
 
 
-def _network(config: ModelConfig, start: Mapping[str, torch.Tensor]) -> Network:
+def _network(
+    config: ModelConfig, start: Mapping[str, torch.Tensor], weights: TrainedFormat
+) -> Network:
     """A network with these weights, whose forward has the bits of the engine's where the native op set is built."""
-    network = Network(config, kernels=best_kernels())
+    network = Network(config, kernels=best_kernels(), weights_format=weights)
     network.load_state_dict(dict(start))
     return network
 
