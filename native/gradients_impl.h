@@ -138,6 +138,53 @@ inline void attend_gradients(const AttendGradients& a, float* scratch) {
   }
 }
 
+// y = x r w with r = 1 / sqrt(mean of squares + eps): dx = r (dy w - x r mean(dy w x r)) + also, dw += dy x r.
+inline void norm_gradients(const float* x, const float* weight, const float* dy, const float* also, int n,
+                           float eps, float* dx, float* dw) {
+  vf squares = vset(0.0f), products = vset(0.0f);
+  for_lanes(n, [&](int i, int m) {
+    const vf v = vload_upto(x + i, m);
+    squares = vfma(v, v, squares);
+    products = vfma(v, vmul(vload_upto(dy + i, m), vload_upto(weight + i, m)), products);
+  });
+  const auto size = static_cast<float>(n);
+  const float r = 1.0f / std::sqrt(vsum(squares) / size + eps);
+  const vf scale = vset(r), slope = vset(-r * r * r * vsum(products) / size);
+  for_lanes(n, [&](int i, int m) {
+    const vf v = vload_upto(x + i, m), d = vload_upto(dy + i, m);
+    vstore_upto(dw + i, vfma(d, vmul(v, scale), vload_upto(dw + i, m)), m);
+    vf found = vfma(v, slope, vmul(vmul(d, vload_upto(weight + i, m)), scale));
+    if (also != nullptr) found = vadd(found, vload_upto(also + i, m));
+    vstore_upto(dx + i, found, m);
+  });
+}
+
+// Of one row of logits: (log-probability of `target`, with the bits of log_softmax; entropy; what was taken off each logit).
+inline ponder::Pick pick(const float* x, int n, int target) {
+  const float top = row_top(x, n);
+  const vf tops = vset(top);
+  vf total = vset(0.0f), products = vset(0.0f);
+  for_lanes(n, [&](int i, int m) {
+    const vf shifted = vsub(vload_upto(x + i, m), tops);
+    float share[16] = {};
+    vstore_upto(share, vexp(shifted), m);
+    const vf shares = vload(share);
+    total = vadd(total, shares);
+    products = vfma(shares, vmax(shifted, vset(-200.0f)), products);  // 0 · -inf is no number
+  });
+  const float sum = vsum(total), log_sum = static_cast<float>(std::log(static_cast<double>(sum)));
+  return {x[target] - top - log_sum, log_sum - vsum(products) / sum, top + log_sum};
+}
+
+// d logits = dy (onehot - softmax).
+inline void pick_gradients(const float* x, int n, int target, float taken, float dy, float* dx) {
+  const vf off = vset(taken), slope = vset(-dy);
+  for_lanes(n, [&](int i, int m) {
+    vstore_upto(dx + i, vmul(vexp(vsub(vload_upto(x + i, m), off)), slope), m);
+  });
+  dx[target] += dy;
+}
+
 // y = silu(gate) up: d up = dy silu(gate), d gate = dy up s (1 + gate (1 - s)) with s the logistic function.
 inline void swiglu_gradients(const float* gate, const float* up, const float* dy, int n,
                              float* d_gate, float* d_up) {

@@ -87,10 +87,12 @@ struct AttendGradients {
 
 constexpr int kGradientRows = 48;  // query rows whose weights are held at a time
 
-inline size_t attend_gradients_scratch(int slots, int head_dim) {
-  const size_t width = static_cast<size_t>(head_dim + 15) / 16 * 16;
-  const size_t lanes = static_cast<size_t>(slots + 15) / 16 * 16;
-  return 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
+// In floats; enough for factors rounded to bf16 too.
+inline size_t attend_gradients_scratch(int rows, int slots, int head_dim) {
+  const size_t width = bf16_columns(head_dim), lanes = bf16_columns(slots), own = bf16_columns(rows);
+  const size_t fp32 = 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
+  const size_t bf16 = width * (4 * lanes + 4 * own) + lanes * (80 + own);
+  return (fp32 > bf16 ? fp32 : bf16) + 32 * 16;
 }
 
 // dw [outputs, columns] = the sum over `rows` of dy [rows, outputs] times x [rows, columns], both rounded to bf16.
@@ -99,6 +101,13 @@ struct WeightGradient {
   const float* x;
   float* dw;
   int rows, outputs, columns;
+};
+
+// What training wants of one row of logits.
+struct Pick {
+  float logp;     // of the target
+  float entropy;
+  float taken;    // logarithm of the sum of the logits' exponentials
 };
 
 struct Kernels {
@@ -126,9 +135,16 @@ struct Kernels {
                            float* d_gate, float* d_up);
   // `scratch` holds attend_gradients_scratch() floats.
   void (*attend_gradients)(const AttendGradients& a, float* scratch);
+  // dx = the norm's gradient + `also` (when not null); added to dw.
+  void (*norm_gradients)(const float* x, const float* weight, const float* dy, const float* also, int n,
+                         float eps, float* dx, float* dw);
+  Pick (*pick)(const float* logits, int n, int target);
+  void (*pick_gradients)(const float* logits, int n, int target, float taken, float dy, float* dx);
   // Null where the processor does not multiply bf16 matrices. `scratch` holds weight_gradient_scratch() numbers and is
   // aligned to 64 bytes.
   void (*weight_gradient)(const WeightGradient& g, uint16_t* scratch);
+  // attend_gradients with factors rounded to bf16; `scratch` is aligned to 64 bytes.
+  void (*attend_gradients_bf16)(const AttendGradients& a, float* scratch);
 };
 
 inline size_t weight_gradient_scratch(const WeightGradient& g) {

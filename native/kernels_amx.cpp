@@ -7,10 +7,13 @@
 #define PONDER_ARCH ponder_amx
 #include "vec_avx512.h"
 
+#include <initializer_list>
+
 #include "kernels_impl.h"
 
 namespace PONDER_ARCH {
 
+using ponder::AttendGradients;
 using ponder::bf16_columns;
 using ponder::WeightGradient;
 
@@ -28,7 +31,6 @@ class Tiles {
   Tiles() {
     static const TileConfig config;
     _tile_loadconfig(&config);
-    asm volatile("" ::: "memory");  // GCC 12 does not know that loads of tiles read what was stored before
   }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
@@ -81,10 +83,12 @@ inline void store_tile(const Out& out, int row, int column, const F& store) {
   }
 }
 
-// C [32 or 16 rows, 32 or 16 outputs] = bias + A · B, where B's panels lie `b_panel` bytes apart.
+// C [32 or 16 rows, 32 or 16 outputs] = bias + A · B, where A's rows of tiles lie `a_row` numbers apart and B's panels
+// `b_panel` bytes.
 template <bool kTwoRows, bool kTwoPanels>
-inline void tile_block(const uint16_t* a, const uint8_t* b, size_t b_panel, int columns,
+inline void tile_block(const uint16_t* a, size_t a_row, const uint8_t* b, size_t b_panel, int columns,
                        const float* bias, const Out& out) {
+  asm volatile("" ::: "memory");  // GCC 12 does not know that loads of tiles read what was stored before
   if (bias != nullptr) {  // the same 64 bytes for each row
     _tile_loadd(0, bias, 0);
     if constexpr (kTwoPanels) _tile_loadd(1, bias + 16, 0);
@@ -96,7 +100,7 @@ inline void tile_block(const uint16_t* a, const uint8_t* b, size_t b_panel, int 
     if constexpr (kTwoRows) _tile_zero(2);
     if constexpr (kTwoRows && kTwoPanels) _tile_zero(3);
   }
-  const uint16_t* a_next = a + tile_row(columns);
+  const uint16_t* a_next = a + a_row;
   for (int k = 0; k < columns; k += 32, a += kTile, a_next += kTile, b += 1024) {
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a, 64);
@@ -126,12 +130,12 @@ inline void tile_block(const uint16_t* a, const uint8_t* b, size_t b_panel, int 
   }
 }
 
-inline void tile_block_of(const uint16_t* a, const uint8_t* b, size_t b_panel, int columns,
+inline void tile_block_of(const uint16_t* a, size_t a_row, const void* b, size_t b_panel, int columns,
                           const float* bias, const Out& out) {
   const bool two_rows = out.rows > 16, two_panels = out.columns > 16;
   const auto run = two_rows ? (two_panels ? tile_block<true, true> : tile_block<true, false>)
                             : (two_panels ? tile_block<false, true> : tile_block<false, false>);
-  run(a, b, b_panel, columns, bias, out);
+  run(a, a_row, static_cast<const uint8_t*>(b), b_panel, columns, bias, out);
 }
 
 inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
@@ -146,7 +150,7 @@ inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
       for (int panel = first; panel < last; panel += 2) {
         const int e = panel * kPanelRows, wide = least((last - panel) * kPanelRows, p.outputs - e);
         const Out out{p.y + static_cast<size_t>(r) * outputs + e, outputs, least(32, r1 - r), least(32, wide)};
-        tile_block_of(x + r / 16 * tile_row(p.columns),
+        tile_block_of(x + r / 16 * tile_row(p.columns), tile_row(p.columns),
                       p.panels + static_cast<size_t>(panel) * p.panel_bytes, p.panel_bytes, p.columns,
                       p.bias != nullptr ? p.bias + e : nullptr, out);
       }
@@ -168,25 +172,23 @@ inline __m512i pairs16(const float* first, const float* second, int k, int colum
   return _mm512_or_si512(numbers(first), _mm512_slli_epi32(numbers(second), 16));
 }
 
-// Calls f(t, row t, row t + 1 or null) for every pair of rows, and with nulls up to a multiple of 32.
-template <class F>
-inline void for_pairs(const float* x, int width, int rows, const F& f) {
-  for (int t = 0; t < bf16_columns(rows); t += 2) {
-    const float* row = x + static_cast<size_t>(t) * width;
-    f(t, t < rows ? row : nullptr, t + 1 < rows ? row + width : nullptr);
+// A matrix of fp32 rows, contiguous.
+struct Rows {
+  const float* data;
+  int count, columns;
+  const float* operator[](int t) const {
+    return t < count ? data + static_cast<size_t>(t) * columns : nullptr;
   }
-}
+};
 
-// x [T, K] as panels of 16 of its columns: [T / 2][16][2].
-inline void pack_gradient_x(const WeightGradient& g, uint16_t* panels) {
-  const size_t panel = tile_row(g.rows);
-  for_pairs(g.x, g.columns, g.rows, [&](int t, const float* first, const float* second) {
-    for (int k = 0; k < g.columns; k += 16) {
-      const int m = least(16, g.columns - k);
-      _mm512_store_si512(panels + k / 16 * panel + static_cast<size_t>(t) * 16,
-                         pairs16(first, second, k, m));
+// x [T, K] as a matrix B with its columns as outputs: panels [T / 2][16][2].
+inline void pack_columns(const Rows& x, uint16_t* panels) {
+  for (int t = 0; t < bf16_columns(x.count); t += 2) {
+    for (int k = 0; k < x.columns; k += 16) {
+      _mm512_store_si512(panels + k / 16 * tile_row(x.count) + static_cast<size_t>(t) * 16,
+                         pairs16(x[t], x[t + 1], k, least(16, x.columns - k)));
     }
-  });
+  }
 }
 
 // Sixteen rows of sixteen 32-bit numbers, transposed.
@@ -216,37 +218,187 @@ inline void transpose16(__m512i* r) {
   }
 }
 
-// The columns of dy [T, E] as the rows of a matrix A.
-inline void pack_gradient_dy(const WeightGradient& g, uint16_t* tiles) {
-  for (int t = 0; t < g.rows; t += 32) {
-    const float* rows[32];
-    for (int i = 0; i < 32; ++i) {
-      rows[i] = t + i < g.rows ? g.dy + static_cast<size_t>(t + i) * g.outputs : nullptr;
+// Up to 32 rows x [., E] as columns t to t + 31 of a matrix A, whose rows of tiles lie `row` numbers apart.
+inline void pack_transposed(const Rows& x, int t, uint16_t* tiles, size_t row) {
+  for (int e = 0; e < x.columns; e += 16) {
+    __m512i block[16];
+    for (int i = 0; i < 16; ++i) {
+      block[i] = pairs16(x[2 * i], x[2 * i + 1], e, least(16, x.columns - e));
     }
-    for (int e = 0; e < g.outputs; e += 16) {
-      __m512i block[16];
-      for (int i = 0; i < 16; ++i) {
-        block[i] = pairs16(rows[2 * i], rows[2 * i + 1], e, least(16, g.outputs - e));
-      }
-      transpose16(block);
-      uint16_t* to = tiles + e / 16 * tile_row(g.rows) + static_cast<size_t>(t) * 16;
-      for (int i = 0; i < 16; ++i) _mm512_store_si512(to + 32 * i, block[i]);
-    }
+    transpose16(block);
+    uint16_t* to = tiles + e / 16 * row + static_cast<size_t>(t) * 16;
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(to + 32 * i, block[i]);
   }
 }
 
 inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
   uint16_t* panels = scratch + static_cast<size_t>(bf16_columns(g.outputs)) * bf16_columns(g.rows);
-  pack_gradient_dy(g, scratch);
-  pack_gradient_x(g, panels);
+  for (int t = 0; t < g.rows; t += 32) {
+    const float* dy = g.dy + static_cast<size_t>(t) * g.outputs;
+    pack_transposed({dy, g.rows - t, g.outputs}, t, scratch, tile_row(g.rows));
+  }
+  pack_columns({g.x, g.rows, g.columns}, panels);
   const Tiles tiles;
   const auto width = static_cast<size_t>(g.columns);
   for (int e = 0; e < g.outputs; e += 32) {
     for (int k = 0; k < g.columns; k += 32) {
       const Out out{g.dw + e * width + k, width, least(32, g.outputs - e), least(32, g.columns - k)};
-      const auto* b = reinterpret_cast<const uint8_t*>(panels + k / 16 * tile_row(g.rows));
-      tile_block_of(scratch + e / 16 * tile_row(g.rows), b, tile_row(g.rows) * 2, g.rows, nullptr, out);
+      const size_t row = tile_row(g.rows);
+      tile_block_of(scratch + e / 16 * row, row, panels + k / 16 * row, row * 2, g.rows, nullptr, out);
     }
+  }
+}
+
+// Rows of x [T, 32 n] as outputs of a matrix B: panels [16 n][16 rows][2].
+inline void pack_rows(const Rows& x, uint16_t* panels) {
+  for (int t = 0; t < x.count; t += 16) {
+    for (int k = 0; k < x.columns; k += 32) {
+      __m512i block[16];
+      for (int i = 0; i < 16; ++i) {
+        const float* row = x[t + i] + k;
+        block[i] = _mm512_inserti64x4(_mm512_castsi256_si512(round16(vload(row).a)),
+                                      round16(vload(row + 16).a), 1);
+      }
+      transpose16(block);
+      uint16_t* to = panels + t / 16 * tile_row(x.columns) + static_cast<size_t>(k) * 16;
+      for (int i = 0; i < 16; ++i) _mm512_store_si512(to + 32 * i, block[i]);
+    }
+  }
+}
+
+// Scratch of one sequence and head, handed out in pieces.
+struct Scratch {
+  float* next;
+  template <class T>
+  T* take(size_t count) {
+    auto* found = reinterpret_cast<T*>(next);
+    next += (count * sizeof(T) + 63) / 64 * 16;
+    return found;
+  }
+};
+
+// attend_gradients with every product on tiles. Sizes are rounded up to 32; what fills up is zero.
+struct AttentionTiles {
+  const AttendGradients& a;
+  int slots, rows, width;
+  float *keys, *values, *q, *d_out;  // [slots or rows, width]
+  float *weights, *slopes;           // [32, slots]
+  uint16_t *key_rows, *value_rows, *key_columns;
+  uint16_t *q_tiles, *d_out_tiles, *q_columns, *d_out_columns;
+  uint16_t *weights_t, *slopes_t;  // [slots, rows]
+  uint16_t* slope_tiles;           // [32, slots]
+
+  AttentionTiles(const AttendGradients& given, float* scratch)
+      : a(given), slots(bf16_columns(a.first_slot + a.rows)), rows(bf16_columns(a.rows)),
+        width(bf16_columns(a.head_dim)) {
+    Scratch from{scratch};
+    const size_t w = width, s = slots, r = rows;
+    for (float** each : {&keys, &values}) *each = from.take<float>(s * w);
+    for (float** each : {&q, &d_out}) *each = from.take<float>(r * w);
+    for (float** each : {&weights, &slopes}) *each = from.take<float>(32 * s);
+    for (uint16_t** each : {&key_rows, &value_rows, &key_columns}) *each = from.take<uint16_t>(s * w);
+    for (uint16_t** each : {&q_tiles, &d_out_tiles, &q_columns, &d_out_columns}) {
+      *each = from.take<uint16_t>(r * w);
+    }
+    for (uint16_t** each : {&weights_t, &slopes_t}) *each = from.take<uint16_t>(s * r);
+    slope_tiles = from.take<uint16_t>(32 * s);
+  }
+
+  void pack_slots() {
+    for (int j = 0; j < slots; ++j) {
+      float *k = keys + static_cast<size_t>(j) * width, *v = values + static_cast<size_t>(j) * width;
+      std::memset(k, 0, sizeof(float) * width), std::memset(v, 0, sizeof(float) * width);
+      if (j >= a.first_slot + a.rows) continue;
+      std::memcpy(k, a.keys[j], sizeof(float) * a.head_dim);
+      std::memcpy(v, a.values[j], sizeof(float) * a.head_dim);
+    }
+    pack_rows({keys, slots, width}, key_rows);
+    pack_rows({values, slots, width}, value_rows);
+    pack_columns({keys, slots, width}, key_columns);
+  }
+
+  size_t row_of(int t, int head) const {
+    return static_cast<size_t>(t) * a.row + static_cast<size_t>(head) * a.head_dim;
+  }
+
+  void pack_head(int head) {
+    std::memset(q, 0, sizeof(float) * rows * width), std::memset(d_out, 0, sizeof(float) * rows * width);
+    for (int t = 0; t < a.rows; ++t) {
+      float *to_q = q + static_cast<size_t>(t) * width, *to_d = d_out + static_cast<size_t>(t) * width;
+      const float* from = a.q + t * a.q_row + head * a.q_head;
+      for (int c = 0; c < a.head_dim; ++c) to_q[c] = from[c] * a.scale;
+      std::memcpy(to_d, a.d_out + row_of(t, head), sizeof(float) * a.head_dim);
+      round_row_amx(to_q, width, t, q_tiles);
+      round_row_amx(to_d, width, t, d_out_tiles);
+    }
+    pack_columns({q, rows, width}, q_columns);
+    pack_columns({d_out, rows, width}, d_out_columns);
+  }
+
+  // Weights and slopes of rows t to t + 31, and their queries' gradients.
+  void block(int head, int t) {
+    const int count = least(32, a.rows - t), seen = bf16_columns(a.first_slot + t + count);
+    const size_t row = tile_row(width);
+    for (int s = 0; s < seen; s += 32) {
+      const Out scores{weights + s, static_cast<size_t>(seen), 32, 32};
+      const Out products{slopes + s, static_cast<size_t>(seen), 32, 32};
+      tile_block_of(q_tiles + t / 16 * row, row, key_rows + s / 16 * row, row * 2, width, nullptr, scores);
+      tile_block_of(d_out_tiles + t / 16 * row, row, value_rows + s / 16 * row, row * 2, width, nullptr,
+                    products);
+    }
+    for (int r = 0; r < 32; ++r) {
+      float *of_weights = weights + static_cast<size_t>(r) * seen, *of_slopes = slopes + static_cast<size_t>(r) * seen;
+      if (r < count) {
+        const float *o = a.out + row_of(t + r, head), *d = a.d_out + row_of(t + r, head);
+        vf sum = vset(0.0f);
+        for_lanes(a.head_dim, [&](int c, int m) { sum = vfma(vload_upto(o + c, m), vload_upto(d + c, m), sum); });
+        const vf off = vset(vsum(sum));
+        for (int j = 0; j < seen; j += 16) vstore(of_slopes + j, vsub(vload(of_slopes + j), off));
+        soften_slopes(of_weights, of_slopes, a.first_slot + t + r + 1, static_cast<size_t>(seen));
+      } else {
+        std::memset(of_weights, 0, sizeof(float) * seen), std::memset(of_slopes, 0, sizeof(float) * seen);
+      }
+      round_row_amx(of_slopes, seen, r, slope_tiles);
+    }
+    pack_transposed({weights, 32, seen}, t, weights_t, tile_row(rows));
+    pack_transposed({slopes, 32, seen}, t, slopes_t, tile_row(rows));
+    alignas(64) float found[32 * 32];
+    for (int c = 0; c < a.head_dim; c += 32) {
+      tile_block_of(slope_tiles, tile_row(seen), key_columns + c / 16 * tile_row(slots), tile_row(slots) * 2,
+                    seen, nullptr, {found, 32, 32, 32});
+      for (int r = 0; r < count; ++r) {
+        float* to = a.d_q + row_of(t + r, head) + c;
+        for (int i = 0; i < least(32, a.head_dim - c); ++i) to[i] = found[32 * r + i] * a.scale;
+      }
+    }
+  }
+
+  // Adds what the rows that see it give to every slot: weights_t · d_out, or slopes_t · q.
+  void add_slots(const uint16_t* tiles, const uint16_t* columns, float* const* to) {
+    alignas(64) float found[32 * 32];
+    for (int s = 0; s < slots; s += 32) {
+      const int before = s - a.first_slot - 32, t = before < 0 ? 0 : (before / 32 + 1) * 32;
+      for (int c = 0; c < a.head_dim; c += 32) {
+        tile_block_of(tiles + s / 16 * tile_row(rows) + static_cast<size_t>(t) * 16, tile_row(rows),
+                      columns + c / 16 * tile_row(rows) + static_cast<size_t>(t) * 16, tile_row(rows) * 2,
+                      rows - t, nullptr, {found, 32, 32, 32});
+        for (int j = 0; j < least(32, a.first_slot + a.rows - s); ++j) {
+          add_row(found + 32 * j, least(32, a.head_dim - c), to[s + j] + c);
+        }
+      }
+    }
+  }
+};
+
+inline void attend_gradients_amx(const AttendGradients& a, float* scratch) {
+  AttentionTiles work(a, scratch);
+  work.pack_slots();
+  for (int head = 0; head < a.group; ++head) {
+    work.pack_head(head);
+    const Tiles tiles;
+    for (int t = 0; t < a.rows; t += 32) work.block(head, t);
+    work.add_slots(work.weights_t, work.d_out_columns, a.d_values);
+    work.add_slots(work.slopes_t, work.q_columns, a.d_keys);
   }
 }
 
@@ -256,6 +408,7 @@ constexpr ponder::Kernels amx_table() {
   t.round_row = round_row_amx;
   t.product = product_amx;
   t.weight_gradient = weight_gradient;
+  t.attend_gradients_bf16 = attend_gradients_amx;
   return t;
 }
 

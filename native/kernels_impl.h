@@ -328,13 +328,17 @@ inline void swiglu(const float* gate, const float* up, int n, float* y) {
   });
 }
 
-inline void log_softmax(const float* x, int n, float* y) {
+inline float row_top(const float* x, int n) {
   vf tops = vset(x[0]);
   for_lanes(n, [&](int i, int m) {
     tops = vmax(tops, m == 16 ? vload(x + i) : vset(x[i]));
     for (int j = 1; m < 16 && j < m; ++j) tops = vmax(tops, vset(x[i + j]));
   });
-  const vf top = vset(vmax_lane(tops));
+  return vmax_lane(tops);
+}
+
+inline void log_softmax(const float* x, int n, float* y) {
+  const vf top = vset(row_top(x, n));
   vf lanes_sum = vset(0.0f);
   for_lanes(n, [&](int i, int m) {
     const vf shifted = vsub(vload_upto(x + i, m), top);
@@ -535,7 +539,8 @@ namespace PONDER_ARCH {
 constexpr ponder::Kernels table(const char* name) {
   return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
           product,     rms_norm,           rope,             swiglu,           log_softmax,
-          attend,      swiglu_gradients,   attend_gradients, nullptr};
+          attend,      swiglu_gradients,   attend_gradients, norm_gradients,
+          pick,        pick_gradients,     nullptr,          nullptr};
 }
 
 }  // namespace PONDER_ARCH

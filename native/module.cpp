@@ -129,6 +129,61 @@ void swiglu_gradients(Ops& ops, nb::handle gate_up, nb::handle dy, nb::handle d_
                        out.data<float>());
 }
 
+// x as in rms_norm; `also` may be None.
+void norm_gradients(Ops& ops, nb::handle x, nb::handle weight, float eps, nb::handle dy, nb::object also,
+                    nb::handle dx, nb::handle dw, int dims) {
+  require(dims == 2 || dims == 3, "x must have 2 or 3 axes");
+  const Array in(x, "x", dims, 'f', false, dims - 1), w(weight, "weight", 1, 'f');
+  const Array slope(dy, "dy", dims, 'f'), out(dx, "dx", dims, 'f', true), found(dw, "dw", 1, 'f', true);
+  std::unique_ptr<Array> more;
+  if (!also.is_none()) more = std::make_unique<Array>(also, "also", dims, 'f');
+  const int last = dims - 1, n = in.dim(last), inner = dims == 3 ? in.dim(1) : 1;
+  for (const Array* a : {&w, &found}) a->expect(0, n, "last axis of x");
+  for (int axis = 0; axis < dims; ++axis) {
+    for (const Array* a : {&slope, static_cast<const Array*>(more.get()), &out}) {
+      if (a != nullptr) a->expect(axis, in.dim(axis), "shape of x");
+    }
+  }
+  const Heads rows{in.data<float>(), in.stride(0), dims == 3 ? in.stride(1) : 0};
+  const Unlocked unlocked(2 * rows_cost_ns(in.dim(0), n * inner));
+  ops.norm_gradients(rows, in.dim(0), inner, w.data<float>(), slope.data<float>(),
+                     more ? more->data<float>() : nullptr, n, eps, out.data<float>(),
+                     found.data<float>());
+}
+
+// Targets [N] of logits [N, V], each an id.
+void check_targets(const Array& logits, const Array& targets) {
+  targets.expect(0, logits.dim(0), "rows of logits");
+  for (int r = 0; r < targets.dim(0); ++r) {
+    const int32_t target = targets.data<int32_t>()[r];
+    require(target >= 0 && target < logits.dim(1), "a target is no column of logits");
+  }
+}
+
+void pick(Ops& ops, nb::handle logits, nb::handle targets, nb::handle logps, nb::handle entropies,
+          nb::handle taken) {
+  const Array in(logits, "logits", 2, 'f'), to(targets, "targets", 1, 'i');
+  const Array p(logps, "logps", 1, 'f', true), h(entropies, "entropies", 1, 'f', true);
+  const Array off(taken, "taken", 1, 'f', true);
+  check_targets(in, to);
+  for (const Array* a : {&p, &h, &off}) a->expect(0, in.dim(0), "rows of logits");
+  const Unlocked unlocked(2 * rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.pick(in.data<float>(), in.dim(0), in.dim(1), to.data<int32_t>(), p.data<float>(),
+           h.data<float>(), off.data<float>());
+}
+
+void pick_gradients(Ops& ops, nb::handle logits, nb::handle targets, nb::handle taken, nb::handle dy,
+                    nb::handle dx) {
+  const Array in(logits, "logits", 2, 'f'), to(targets, "targets", 1, 'i');
+  const Array off(taken, "taken", 1, 'f'), slope(dy, "dy", 1, 'f'), out(dx, "dx", 2, 'f', true);
+  check_targets(in, to);
+  for (const Array* a : {&off, &slope, &out}) a->expect(0, in.dim(0), "rows of logits");
+  out.expect(1, in.dim(1), "columns of logits");
+  const Unlocked unlocked(2 * rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.pick_gradients(in.data<float>(), in.dim(0), in.dim(1), to.data<int32_t>(), off.data<float>(),
+                     slope.data<float>(), out.data<float>());
+}
+
 void weight_gradient(Ops& ops, nb::handle dy, nb::handle x, nb::handle dw) {
   const Array slope(dy, "dy", 2, 'f'), in(x, "x", 2, 'f'), out(dw, "dw", 2, 'f', true);
   in.expect(0, slope.dim(0), "rows of dy");
@@ -190,7 +245,7 @@ void attend_packed(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handl
 
 void attend_gradients(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
                       nb::handle d_out, nb::handle d_q, nb::handle d_k, nb::handle d_v,
-                      nb::handle starts, nb::object parents, float scale) {
+                      nb::handle starts, nb::object parents, float scale, bool bf16) {
   const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
   const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f');
   const Array doa(d_out, "d_out", 3, 'f'), dqa(d_q, "d_q", 3, 'f', true);
@@ -214,7 +269,7 @@ void attend_gradients(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::ha
   const Unlocked unlocked(5 * attend_cost_ns(a));
   std::memset(dka.data<void>(), 0, kept);
   std::memset(dva.data<void>(), 0, kept);
-  ops.attend_gradients(a, {pa ? pa->data<int32_t>() : nullptr, doa.data<float>(),
+  ops.attend_gradients(a, {bf16, pa ? pa->data<int32_t>() : nullptr, doa.data<float>(),
                            dqa.data<float>(), dka.data<float>(), dva.data<float>()});
 }
 
@@ -277,12 +332,16 @@ NB_MODULE(_native, m) {
       .def("swiglu", &ponder::swiglu)
       .def("log_softmax", &ponder::log_softmax)
       .def("swiglu_gradients", &ponder::swiglu_gradients)
+      .def("norm_gradients", &ponder::norm_gradients, nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+           nb::arg().none(), nb::arg(), nb::arg(), nb::arg())
+      .def("pick", &ponder::pick)
+      .def("pick_gradients", &ponder::pick_gradients)
       .def_prop_ro("has_weight_gradient", &Ops::has_weight_gradient)
       .def("weight_gradient", &ponder::weight_gradient)
       .def("attend_packed", &ponder::attend_packed)
       .def("attend_gradients", &ponder::attend_gradients, nb::arg(), nb::arg(), nb::arg(),
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
-           nb::arg())
+           nb::arg(), nb::arg())
       .def("attend_paged", &ponder::attend_paged);
   m.def("kernel_names", [] {
     nb::list names;

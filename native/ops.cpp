@@ -205,6 +205,38 @@ void Ops::swiglu_gradients(const float* gate_up, const float* dy, int rows, int 
   });
 }
 
+void Ops::norm_gradients(Heads x, int rows, int inner, const float* weight, const float* dy,
+                         const float* also, int n, float eps, float* dx, float* dw) {
+  std::memset(dw, 0, sizeof(float) * static_cast<size_t>(n));
+  for (int r = 0; r < rows; ++r) {  // one after the other: all add to dw
+    for (int h = 0; h < inner; ++h) {
+      const size_t at = (static_cast<size_t>(r) * inner + h) * n;
+      kernels_.norm_gradients(x.data + r * x.row + h * x.head, weight, dy + at,
+                              also != nullptr ? also + at : nullptr, n, eps, dx + at, dw);
+    }
+  }
+}
+
+void Ops::pick(const float* logits, int rows, int n, const int32_t* targets, float* logps,
+               float* entropies, float* taken) {
+  over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const Pick found = kernels_.pick(logits + static_cast<size_t>(r) * n, n, targets[r]);
+      logps[r] = found.logp, entropies[r] = found.entropy, taken[r] = found.taken;
+    }
+  });
+}
+
+void Ops::pick_gradients(const float* logits, int rows, int n, const int32_t* targets,
+                         const float* taken, const float* dy, float* dx) {
+  over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
+    for (int r = first; r < last; ++r) {
+      const size_t at = static_cast<size_t>(r) * n;
+      kernels_.pick_gradients(logits + at, n, targets[r], taken[r], dy[r], dx + at);
+    }
+  });
+}
+
 bool Ops::has_weight_gradient() const { return kernels_.weight_gradient != nullptr; }
 
 void Ops::weight_gradient(const WeightGradient& g) {
@@ -335,8 +367,12 @@ void Ops::attend_gradients(const Attend& a, const Gradients& g) {
           keys.data(), values.data(), d_keys.data(), d_values.data(),
           a.q.data + first * a.q.row + head * group * a.q.head, a.q.row, a.q.head, a.out + at,
           g.d_out + at, g.d_q + at, a.heads * width, rows, group, first_slot, a.head_dim, a.scale};
-      kernels_.attend_gradients(
-          block, scratch<float>(attend_gradients_scratch(first_slot + rows, a.head_dim)));
+      float* memory = scratch<float>(attend_gradients_scratch(rows, first_slot + rows, a.head_dim));
+      memory = reinterpret_cast<float*>(aligned(reinterpret_cast<uint8_t*>(memory)));
+      const auto run = g.bf16 && kernels_.attend_gradients_bf16 != nullptr
+                           ? kernels_.attend_gradients_bf16
+                           : kernels_.attend_gradients;
+      run(block, memory);
     }
   });
 }

@@ -67,6 +67,7 @@ struct Attend {
 
 // Backward of attention without a cache: `parents`, if not null, names for each sequence the one it goes on from, or -1.
 struct Gradients {
+  bool bf16;  // factors may be rounded to bf16
   const int32_t* parents;
   const float* d_out;  // [T, H, C] like attend.out and d_q
   float* d_q;
@@ -91,6 +92,13 @@ class Ops {
   void attend(const Attend& a);
   void swiglu_gradients(const float* gate_up, const float* dy, int rows, int n, float* d_gate_up);
   void attend_gradients(const Attend& a, const Gradients& g);
+  // x as in rms_norm; dy, `also` (or null) and dx are contiguous. dw is set.
+  void norm_gradients(Heads x, int rows, int inner, const float* weight, const float* dy, const float* also,
+                      int n, float eps, float* dx, float* dw);
+  void pick(const float* logits, int rows, int n, const int32_t* targets, float* logps, float* entropies,
+            float* taken);
+  void pick_gradients(const float* logits, int rows, int n, const int32_t* targets, const float* taken,
+                      const float* dy, float* dx);
   bool has_weight_gradient() const;
   void weight_gradient(const WeightGradient& g);
 

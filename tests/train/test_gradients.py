@@ -64,7 +64,23 @@ class Float64Kernels:
     def swiglu_gradients(self, gate_up, dy):
         return gradients_of(lambda x: TorchOps().swiglu(x), [gate_up], dy)[0]
 
-    def attend_gradients(self, q, k, v, out, d_out, view, scale):
+    def norm_gradients(self, x, weight, eps, dy, also):
+        def norm(x, weight):
+            return torch.nn.functional.rms_norm(x, weight.shape, weight, eps)
+
+        dx, dw = gradients_of(norm, [x, weight], dy)
+        return dx if also is None else dx + also, dw
+
+    def pick(self, logits, targets):
+        taken = np.log(np.exp(logits).sum(-1))
+        logps = logits - taken[:, None]
+        entropies = -(np.exp(logps) * logps).sum(-1)
+        return logps[np.arange(len(logps)), targets], entropies, taken
+
+    def pick_gradients(self, logits, targets, taken, dy):
+        return gradients_of(lambda x: TorchOps().pick(x, torch.from_numpy(targets).long())[0], [logits], dy)[0]
+
+    def attend_gradients(self, q, k, v, out, d_out, view, scale, weights_format):
         def attend(*given):
             return TorchOps().attend(*given, view, 0, scale)
 
@@ -108,6 +124,8 @@ def test_every_backward_formula_is_the_derivative():
     assert gradcheck(lambda x: ops.rope(x, turn), (leaf(5, 2, 4),))
     assert gradcheck(ops.swiglu, (leaf(5, 6),))
     assert gradcheck(ops.log_softmax, (leaf(5, 6),))
+    targets = torch.tensor([0, 5, 2, 2, 1])
+    assert gradcheck(lambda x: ops.pick(x, targets)[0], (leaf(5, 6),))
 
 
 @pytest.mark.parametrize("parents", [(), (-1, 0, -1, 0, 2)])
@@ -127,11 +145,12 @@ VIEWS = [
 ]
 
 
+@pytest.mark.parametrize(("weights_format", "tolerance"), [("fp32", 1e-5), ("bf16", 3e-2)])
 @pytest.mark.parametrize("kernels", kernel_names())
 @pytest.mark.parametrize(("starts", "parents"), VIEWS)
 @pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 64), (3, 1, 20), (2, 2, 16)])
 def test_the_kernels_backward_passes_are_torch_s_in_float64(
-    kernels, starts, parents, heads, kv_heads, size
+    kernels, starts, parents, heads, kv_heads, size, weights_format, tolerance
 ):
     view = PackedView(torch.tensor(starts, dtype=torch.int32), parents)
     rows = starts[-1]
@@ -143,13 +162,13 @@ def test_the_kernels_backward_passes_are_torch_s_in_float64(
     exact = [x.detach().double().requires_grad_() for x in given]
     factor = leaf(rows, heads, size, seed=9).detach()
     for threads in (1, 2):
-        ops = NativeTorchOps(NativeOps(threads, kernels))
+        ops = NativeTorchOps(NativeOps(threads, kernels), weights_format)
         found = torch.autograd.grad(
             (ops.attend(*given, view, 0, 0.2) * factor.float()).sum(), given
         )
         truth = torch.autograd.grad((TorchOps().attend(*exact, view, 0, 0.2) * factor).sum(), exact)
         for a, b in zip(found, truth):
-            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=2e-5 * float(b.abs().max()))
+            assert float((a.double() - b).norm() / b.norm()) < tolerance, (a, b)
 
 
 @pytest.mark.parametrize("kernels", kernel_names())
@@ -162,6 +181,80 @@ def test_the_kernels_swiglu_gradient_is_torch_s_in_float64(kernels, width):
     (found,) = torch.autograd.grad((ops.swiglu(x) * factor.float()).sum(), x)
     (truth,) = torch.autograd.grad((TorchOps().swiglu(exact) * factor).sum(), exact)
     torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=1e-6)
+
+
+def rounded(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().to(torch.bfloat16).double().requires_grad_()
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+@pytest.mark.parametrize(("rows", "outputs", "columns"), [(1, 1, 1), (37, 20, 33), (200, 96, 64)])
+def test_a_bf16_layer_s_gradients_are_those_of_its_rounded_factors(
+    kernels, rows, outputs, columns
+):
+    x, weight, bias = leaf(rows, columns), leaf(outputs, columns, seed=1), leaf(outputs)
+    factor = leaf(rows, outputs, seed=2).to(torch.bfloat16)
+    given = [each.detach().float().requires_grad_() for each in (x, weight, bias)]
+    exact = [rounded(x), rounded(weight), given[2].detach().double().requires_grad_()]
+    for threads in (1, 2):
+        ops = NativeTorchOps(NativeOps(threads, kernels), "bf16")
+        y = ops.linear(given[0], ops.pack([given[1]], [given[2]], "bf16"))
+        truth = exact[0] @ exact[1].T + exact[2]
+        torch.testing.assert_close(y.double(), truth, rtol=1e-4, atol=1e-4)
+        found = torch.autograd.grad((y * factor.float()).sum(), given)
+        expected = torch.autograd.grad((truth * factor.double()).sum(), exact)
+        # Where torch multiplies in the backward pass, x is not rounded.
+        tolerance = 1e-4 if ops.kernels.multiplies_bf16 else 2e-2
+        for a, b in zip(found, expected):
+            torch.testing.assert_close(
+                a.double(), b, rtol=1e-4, atol=tolerance * float(b.abs().max())
+            )
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+@pytest.mark.parametrize("width", [1, 16, 37])
+def test_the_kernels_other_backward_passes_are_torch_s_in_float64(kernels, width):
+    ops, plain = NativeTorchOps(NativeOps(2, kernels)), TorchOps()
+    x, delta, weight = (leaf(*shape) for shape in ((9, 3, width), (9, 3, width), (width,)))
+    factor = leaf(9, 3, width, seed=9).detach()
+
+    def same(function, *given):
+        floats = [each.detach().float().requires_grad_() for each in given]
+        exact = [each.detach().double().requires_grad_() for each in floats]
+        found = torch.autograd.grad(function(ops, *floats, factor.float()), floats)
+        truth = torch.autograd.grad(function(plain, *exact, factor), exact)
+        for a, b in zip(found, truth):
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+    def add_norm(ops, x, delta, weight, factor):
+        total, y = ops.add_norm(x[:, 0].contiguous(), delta[:, 1].contiguous(), weight, 1e-5)
+        return ((total.sin() + y) * factor[:, 2]).sum()
+
+    def pick(ops, x, factor):
+        logits = x.reshape(27, -1) * 8
+        logp, entropy = ops.pick(logits, torch.arange(27) % logits.shape[1])
+        assert not entropy.requires_grad
+        return (logp * factor.reshape(27, -1)[:, 0]).sum() + entropy.sum()
+
+    same(lambda ops, x, w, f: (ops.rms_norm(x, w, 1e-5) * f).sum(), x, weight)
+    same(add_norm, x, delta, weight)
+    same(pick, x)
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+def test_picked_log_probabilities_have_the_bits_of_log_softmax(kernels):
+    ops = NativeTorchOps(NativeOps(1, kernels))
+    for width in (1, 16, 37, 2048):
+        logits = (leaf(40, width) * 20).detach().float()
+        targets = torch.arange(40) * 7 % width
+        logits[3, :] = -1e30
+        logits[3, targets[3]] = 2.0
+        logp, entropy = ops.pick(logits, targets)
+        whole = ops.log_softmax(logits)
+        assert torch.equal(logp, whole.gather(1, targets[:, None])[:, 0])
+        shares = whole.double().exp()
+        truth = -(shares * whole.double().clamp(min=-1e9)).sum(1)
+        torch.testing.assert_close(entropy.double(), truth, rtol=1e-4, atol=1e-4)
 
 
 def group(seed: int = 0) -> list[Sample]:

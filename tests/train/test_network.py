@@ -52,7 +52,7 @@ def test_logits_equal_the_reference_op_set(tmp_path, tokenizer_folder):
         for parameter in network.parameters():  # exact in bfloat16, so that the folder holds them
             parameter.copy_(parameter.to(torch.bfloat16))
     export_folder(tmp_path / "model", CONFIG, network.state_dict(), tokenizer_folder)
-    model = load_model(tmp_path / "model", ops="reference")
+    model = load_model(tmp_path / "model", ops="reference", weights="fp32")
     parts = [sequence[:-1] for sequence in sequences()]
     logprobs = functional.log_softmax(packed_logits(network, parts).detach(), -1)
     starts = np.cumsum([0, *(len(part) for part in parts)])

@@ -69,7 +69,9 @@ class Network(nn.Module):
         _check(kernels, weights_format)
         self.config = config
         self._plain = TorchOps()
-        self._native = NativeTorchOps(_kernels()) if kernels == "native" else None
+        self._native = (
+            NativeTorchOps(_kernels(), weights_format) if kernels == "native" else None
+        )
         self._weights_format: WeightsFormat = weights_format
         self._packed: dict[str, tuple[Any, PackedLinear]] = {}
         self._merged: dict[str, tuple[Any, Tensor]] = {}
@@ -83,7 +85,7 @@ class Network(nn.Module):
         self._tensors = _Parameters(self)
 
     @property
-    def ops(self) -> Ops:
+    def ops(self) -> NativeTorchOps | TorchOps:
         """The op set of the forward."""
         is_float = self._tensors[EMBEDDING].dtype == torch.float32
         return self._native if self._native is not None and is_float else self._plain
@@ -195,9 +197,7 @@ def token_logprobs(
             rows = banned_NV[0][index_N].nonzero()
             # Their share is 0, so they get no gradient either.
             logits_NV.data[rows, torch.tensor(banned_NV[1])] = NEVER
-        return cast(
-            "tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N[index_N], network.ops)
-        )
+        return network.ops.pick(logits_NV, targets_N[index_N])
 
     return scored(network, tokens_T, positions_T, view, rows_N, score, held_numbers)
 
@@ -237,26 +237,6 @@ def scored(
 
 def _split(x: Tensor, step: int) -> list[Tensor]:
     return [x[first : first + step] for first in range(0, len(x), step)]
-
-
-class _Picked(Function):
-    """The targets' log-probabilities p and the entropy of each row; d logits = dy·(onehot − softmax)."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, ops: Ops) -> tuple[Tensor, Tensor]:
-        logprobs_NV = ops.log_softmax(logits_NV.detach())
-        picked_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0]
-        shares_NV = logprobs_NV.exp()
-        entropies_N = logprobs_NV.mul_(shares_NV).sum(1).neg_()
-        ctx.save_for_backward(shares_NV, targets_N)
-        ctx.mark_non_differentiable(entropies_N)
-        return picked_N, entropies_N
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        dy_N1 = gradients[0][:, None]
-        shares_NV, targets_N = ctx.saved_tensors
-        return (shares_NV * -dy_N1).scatter_add_(1, targets_N[:, None], dy_N1), None, None
 
 
 class _Again(Function):

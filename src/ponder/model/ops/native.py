@@ -109,13 +109,34 @@ class NativeOps:
         d_out_THC: F32,
         view: PackedView,
         scale: float,
+        weights_format: WeightsFormat,
     ) -> tuple[F32, F32, F32]:
         dq, dk, dv = (_empty(x.shape, _f32) for x in (q_THC, k_TKC, v_TKC))
         parents_S = np.array(view.parents_S, np.int32) if view.parents_S else None
         self._ops.attend_gradients(
-            q_THC, k_TKC, v_TKC, out_THC, d_out_THC, dq, dk, dv, view.starts_S1, parents_S, scale
-        )
+            q_THC, k_TKC, v_TKC, out_THC, d_out_THC, dq, dk, dv, view.starts_S1, parents_S, scale,
+            weights_format == "bf16",
+        )  # fmt: skip
         return dq, dk, dv
+
+    def norm_gradients(
+        self, x: F32, weight: F32, eps: float, dy: F32, also: F32 | None
+    ) -> tuple[F32, F32]:
+        dx, dw = _empty(x.shape, _f32), _empty(weight.shape, _f32)
+        self._ops.norm_gradients(x, weight, eps, dy, also, dx, dw, x.ndim)
+        return dx, dw
+
+    def pick(self, logits_NV: F32, targets_N: NDArray[np.int32]) -> tuple[F32, F32, F32]:
+        logps, entropies, taken = (_empty(len(logits_NV), _f32) for _ in range(3))
+        self._ops.pick(logits_NV, targets_N, logps, entropies, taken)
+        return logps, entropies, taken
+
+    def pick_gradients(
+        self, logits_NV: F32, targets_N: NDArray[np.int32], taken_N: F32, dy_N: F32
+    ) -> F32:
+        found = _empty(logits_NV.shape, _f32)
+        self._ops.pick_gradients(logits_NV, targets_N, taken_N, dy_N, found)
+        return found
 
     @property
     def multiplies_bf16(self) -> bool:

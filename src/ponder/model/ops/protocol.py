@@ -127,8 +127,28 @@ class GradientOps(Ops, Protocol):
         d_out_THC: Array,
         view: PackedView,
         scale: float,
+        weights_format: WeightsFormat,
     ) -> tuple[Array, Array, Array]:
-        """Gradients of q, k and v from that of `attend`'s result `out`; a sequence's parent stands before it."""
+        """Gradients of q, k and v from that of `attend`'s result `out`; a sequence's parent stands before it.
+
+        For bf16 weights the factors of products may be rounded to bf16.
+        """
+        ...
+
+    def norm_gradients(
+        self, x: Array, weight: Array, eps: float, dy: Array, also: Array | None
+    ) -> tuple[Array, Array]:
+        """Gradients of x and weight from that of `rms_norm`'s result; `also` is added to the first."""
+        ...
+
+    def pick(self, logits_NV: Array, targets_N: Array) -> tuple[Array, Array, Array]:
+        """Each row's log-probability of its target, with the bits of `log_softmax`, its entropy, and its log-sum-exp."""
+        ...
+
+    def pick_gradients(
+        self, logits_NV: Array, targets_N: Array, taken_N: Array, dy_N: Array
+    ) -> Array:
+        """Gradient of the logits from that of the log-probabilities; `taken` are the log-sum-exps of `pick`."""
         ...
 
     @property

@@ -1,7 +1,7 @@
 """model/ops/torch_native: the torch op set whose forward is another op set's kernels, so that training has their bits.
 
 `kernels` is an op set over numpy arrays: `native` with one thread, which any number of threads may call at once.
-Backward passes of attention and SwiGLU are its kernels too; the rest is torch, by exact formulas.
+Most backward passes are its kernels too.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ class NativeTorchOps:
 
     name = "torch"
 
-    def __init__(self, kernels: GradientOps) -> None:
+    def __init__(self, kernels: GradientOps, weights_format: WeightsFormat = "fp32") -> None:
+        """`weights_format`: what backward passes may round to."""
         self.kernels = kernels
+        self.weights_format: WeightsFormat = weights_format
         self._plain = TorchOps()
 
     def pack(
@@ -105,13 +107,16 @@ class NativeTorchOps:
             raise ConfigError(
                 "a paged view in the torch op set", "load the model with ops='native'"
             )
-        return cast(Tensor, _Attend.apply(q_THC, k_TKC, v_TKC, view, scale, self.kernels))
+        return cast(Tensor, _Attend.apply(q_THC, k_TKC, v_TKC, view, scale, self))
 
     def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
         return cast(Tensor, _SwiGlu.apply(gate_up_T2F, self.kernels))
 
     def log_softmax(self, logits_NV: Tensor) -> Tensor:
         return cast(Tensor, _LogSoftmax.apply(logits_NV, self.kernels))
+
+    def pick(self, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        return cast("tuple[Tensor, Tensor]", _Pick.apply(logits_NV, targets_N, self.kernels))
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         return self._plain.new_pool(config, num_pages, page_len)
@@ -192,29 +197,16 @@ def _split(joined: Tensor, sizes: list[int]) -> list[Tensor]:
     return [joined[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def _norm_gradients(x: Tensor, weight: Tensor, eps: float, dy: Tensor) -> tuple[Tensor, Tensor]:
-    """With r = 1/√(mean x² + eps) and n = x·r: dx = r·(dy·w − n·mean(dy·w·n)), dw = Σ dy·n."""
-    size = x.shape[-1]
-    r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    n = x * r
-    dyn = dy * n
-    mean = (dyn @ weight).unsqueeze(-1) / size
-    dx = (dy * weight).sub_(n.mul_(mean)).mul_(r)
-    return dx, dyn.reshape(-1, size).sum(0)
-
-
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, kernels: GradientOps) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.eps = eps
+        ctx.eps, ctx.kernels = eps, kernels
         return torch.from_numpy(kernels.rms_norm(_numpy(x), _numpy(weight), eps))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, weight = ctx.saved_tensors
-        dx, dw = _norm_gradients(x, weight, ctx.eps, gradients[0])
-        return dx, dw, None, None
+        return *_norm_gradients(ctx, gradients[0], None), None, None
 
 
 class _AddNorm(Function):
@@ -227,7 +219,7 @@ class _AddNorm(Function):
         total, y = kernels.add_norm(_numpy(x_TD), _numpy(delta_TD), _numpy(weight), eps)
         total_TD = torch.from_numpy(total)
         ctx.save_for_backward(total_TD, weight)
-        ctx.eps = eps
+        ctx.eps, ctx.kernels = eps, kernels
         ctx.set_materialize_grads(False)
         return total_TD, torch.from_numpy(y)
 
@@ -236,11 +228,15 @@ class _AddNorm(Function):
         d_total, dy = gradients
         if dy is None:
             return d_total, d_total, None, None, None
-        total_TD, weight = ctx.saved_tensors
-        dx, dw = _norm_gradients(total_TD, weight, ctx.eps, dy)
-        if d_total is not None:
-            dx += d_total
+        dx, dw = _norm_gradients(ctx, dy, d_total)
         return dx, dx, dw, None, None
+
+
+def _norm_gradients(ctx: Any, dy: Tensor, also: Tensor | None) -> tuple[Tensor, Tensor]:
+    x, weight = map(_numpy, ctx.saved_tensors)
+    more = None if also is None else _numpy(also.contiguous())
+    dx, dw = ctx.kernels.norm_gradients(x, weight, ctx.eps, _numpy(dy.contiguous()), more)
+    return torch.from_numpy(dx), torch.from_numpy(dw)
 
 
 class _Rope(Function):
@@ -292,6 +288,29 @@ class _LogSoftmax(Function):
         return logprobs_NV.exp().mul_(-total).add_(gradients[0]), None
 
 
+class _Pick(Function):
+    """(the targets' log-probabilities, the rows' entropies without gradients)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_NV: Tensor, targets_N: Tensor, kernels: GradientOps
+    ) -> tuple[Tensor, Tensor]:
+        logits, targets = _numpy(logits_NV), targets_N.numpy().astype(np.int32)
+        logps, entropies, taken = kernels.pick(logits, targets)
+        ctx.save_for_backward(logits_NV)
+        ctx.rest, ctx.kernels = (targets, taken), kernels
+        entropies_N = torch.from_numpy(entropies)
+        ctx.mark_non_differentiable(entropies_N)
+        return torch.from_numpy(logps), entropies_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (logits_NV,) = ctx.saved_tensors
+        dy_N = _numpy(gradients[0].contiguous())
+        found = ctx.kernels.pick_gradients(_numpy(logits_NV), *ctx.rest, dy_N)
+        return torch.from_numpy(found), None, None
+
+
 class _Attend(Function):
     """Causal attention; the backward pass computes the weights again."""
 
@@ -303,20 +322,22 @@ class _Attend(Function):
         v_TKC: Tensor,
         view: PackedView,
         scale: float,
-        kernels: GradientOps,
+        ops: NativeTorchOps,
     ) -> Tensor:
+        kernels = ops.kernels
         q, k, v = _numpy(q_THC), _numpy(k_TKC), _numpy(v_TKC)
         starts = np.asarray(view.starts_S1, np.int32)
         through = _through_pages(k, view, starts) if view.parents_S else PackedView(starts)
         out = torch.from_numpy(kernels.attend(q, k, v, through, 0, scale))
         ctx.save_for_backward(q_THC, k_TKC, v_TKC, out)
-        ctx.view, ctx.scale, ctx.kernels = PackedView(starts, view.parents_S), scale, kernels
+        ctx.rest = PackedView(starts, view.parents_S), scale, ops.weights_format
+        ctx.kernels = kernels
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         tensors = (*ctx.saved_tensors, gradients[0].contiguous())
-        found = ctx.kernels.attend_gradients(*map(_numpy, tensors), ctx.view, ctx.scale)
+        found = ctx.kernels.attend_gradients(*map(_numpy, tensors), *ctx.rest)
         dq, dk, dv = (torch.from_numpy(each) for each in found)
         return dq, dk, dv, None, None, None
 

@@ -120,6 +120,10 @@ class TorchOps:
     def log_softmax(self, logits_NV: Tensor) -> Tensor:
         return functional.log_softmax(logits_NV, -1)
 
+    def pick(self, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        """(each target's log-probability, each row's entropy without gradients)."""
+        return cast("tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N))
+
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         raise ConfigError("a paged cache in the torch op set", "load the model with ops='native'")
 
@@ -145,6 +149,26 @@ def _attend_shared(
         rows = (block.query_SQ[block.real_SQ],)
         out_THC = out_THC.index_put(rows, o[block.real_SQ])
     return out_THC
+
+
+class _Picked(torch.autograd.Function):
+    """The targets' log-probabilities p and the entropy of each row; d logits = dy·(onehot − softmax)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        logprobs_NV = functional.log_softmax(logits_NV.detach(), -1)
+        picked_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0]
+        shares_NV = logprobs_NV.exp()
+        entropies_N = logprobs_NV.mul_(shares_NV).sum(1).neg_()
+        ctx.save_for_backward(shares_NV, targets_N)
+        ctx.mark_non_differentiable(entropies_N)
+        return picked_N, entropies_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        dy_N1 = gradients[0][:, None]
+        shares_NV, targets_N = ctx.saved_tensors
+        return (shares_NV * -dy_N1).scatter_add_(1, targets_N[:, None], dy_N1), None
 
 
 class _Block(NamedTuple):
