@@ -55,6 +55,8 @@ bool has_amx() {
   if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25, kBf16 = 1u << 22;
   if ((d & (kTiles | kInt8 | kBf16)) != (kTiles | kInt8 | kBf16)) return false;
+  constexpr unsigned kConvert = 1u << 5;  // AVX512_BF16
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a & kConvert) == 0) return false;
   constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
   return granted;

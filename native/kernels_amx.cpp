@@ -37,14 +37,10 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// 16 numbers to bf16, nearest even, NaN kept.
-inline __m256i round16(__m512 x) {
-  const __m512i u = _mm512_castps_si512(x);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-  const __m512i up = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
-  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(is_nan, up, quiet), 16));
+// 16 numbers to bf16, nearest even; subnormal ones to 0, which is what tiles take them for.
+inline __m256i round16(__m512 x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
+inline __m512i round32(__m512 low, __m512 high) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
 }
 
 constexpr int kTile = 512;  // numbers of a tile
@@ -56,9 +52,8 @@ inline void round_row_amx(const float* x, int columns, int row, void* rounded) {
   auto* out = static_cast<uint16_t*>(rounded) + row / 16 * tile_row(columns) + row % 16 * 32;
   for (int k = 0; k < columns; k += 32, out += kTile) {
     const int low = least(16, columns - k), high = least(16, columns - k - 16);
-    const __m256i first = round16(vload_upto(x + k, low).a);
-    const __m256i second = high > 0 ? round16(vload_upto(x + k + 16, high).a) : _mm256_setzero_si256();
-    _mm512_store_si512(out, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+    const vf second = high > 0 ? vload_upto(x + k + 16, high) : vset(0.0f);
+    _mm512_store_si512(out, round32(vload_upto(x + k, low).a, second.a));
   }
 }
 
@@ -256,8 +251,7 @@ inline void pack_rows(const Rows& x, uint16_t* panels) {
       __m512i block[16];
       for (int i = 0; i < 16; ++i) {
         const float* row = x[t + i] + k;
-        block[i] = _mm512_inserti64x4(_mm512_castsi256_si512(round16(vload(row).a)),
-                                      round16(vload(row + 16).a), 1);
+        block[i] = round32(vload(row).a, vload(row + 16).a);
       }
       transpose16(block);
       uint16_t* to = panels + t / 16 * tile_row(x.columns) + static_cast<size_t>(k) * 16;

@@ -42,9 +42,7 @@ def _attention(
     config = weights.config
     heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
     qkv_TXC = ops.linear(h_TD, layer.qkv).reshape(-1, heads + 2 * kv_heads, size)
-    q_THC = qkv_TXC[:, :heads]
-    k_TKC = qkv_TXC[:, heads : heads + kv_heads]
-    v_TKC = qkv_TXC[:, heads + kv_heads :]
+    q_THC, k_TKC, v_TKC = ops.split(qkv_TXC, (heads, kv_heads, kv_heads))
     if layer.q_norm is not None:
         q_THC = ops.rms_norm(q_THC, layer.q_norm, config.rms_norm_eps)
         k_TKC = ops.rms_norm(k_TKC, layer.k_norm, config.rms_norm_eps)

@@ -78,6 +78,9 @@ class NativeOps:
         self._ops.linear(weight, x_TK, y)
         return y
 
+    def split(self, x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
+        return scalar.split(x_TXC, sizes)
+
     def rotation(self, table: RopeTable, positions_T: NDArray[np.int32]) -> tuple[F32, F32]:
         return table.rows(positions_T)
 

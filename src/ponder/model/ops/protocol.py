@@ -77,6 +77,10 @@ class Ops(Protocol):
         """x · Wᵀ + bias, float32 [T, E]."""
         ...
 
+    def split(self, x_TXC: Array, sizes: tuple[int, ...]) -> tuple[Array, ...]:
+        """Views of x cut along its second axis."""
+        ...
+
     def rotation(self, table: RopeTable, positions_T: Array) -> tuple[Array, Array]:
         """(cos_TR, sin_TR), the table's float32 rows at these positions; made once a step, used by every layer."""
         ...

@@ -88,6 +88,9 @@ class ReferenceOps:
             np.dot(weight.weight_EK, x_K, out=y[row])
         return y if weight.bias_E is None else y + weight.bias_E
 
+    def split(self, x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
+        return scalar.split(x_TXC, sizes)
+
     def rotation(self, table: RopeTable, positions_T: NDArray[np.int32]) -> tuple[F32, F32]:
         return table.rows(positions_T)
 

@@ -29,6 +29,7 @@ attention        per query row and head, over chunks of 256 absolute slots in as
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,9 @@ def bfloat16_bits(x: NDArray[Any]) -> NDArray[np.uint16]:
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
     return np.where(np.isnan(x), quiet, rounded).astype(np.uint16)
+
+
+def split(x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
+    """Views cut along the second axis."""
+    ends = list(itertools.accumulate(sizes))
+    return tuple(x_TXC[:, end - size : end] for size, end in zip(sizes, ends, strict=True))

@@ -94,6 +94,9 @@ class NativeTorchOps:
     def linear(self, x_TK: Tensor, weight: PackedLinear) -> Tensor:
         return cast(Tensor, _Linear.apply(x_TK, weight, self.kernels, *weight.parts))
 
+    def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return self._plain.split(x_TXC, sizes)
+
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         return self._plain.rotation(table, positions_T)
 

@@ -76,6 +76,9 @@ class TorchOps:
             x_TK, matrix = (x.to(torch.bfloat16).to(x.dtype) for x in (x_TK, matrix))
         return functional.linear(x_TK, matrix, weight.bias)
 
+    def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return x_TXC.split(sizes, 1)
+
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         cos_TR, sin_TR = table.rows(positions_T.numpy())
         return torch.from_numpy(cos_TR), torch.from_numpy(sin_TR)
