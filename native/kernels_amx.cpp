@@ -39,8 +39,10 @@ class Tiles {
 
 // 16 numbers to bf16, nearest even; subnormal ones to 0, which is what tiles take them for.
 inline __m256i round16(__m512 x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
-inline __m512i round32(__m512 low, __m512 high) {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+// The first n > 0 of 32 numbers, zeros behind.
+inline __m512i round32(const float* x, int n) {
+  const vf low = vload_upto(x, least(16, n)), high = n > 16 ? vload_upto(x + 16, least(16, n - 16)) : vset(0.0f);
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.a, low.a));
 }
 
 constexpr int kTile = 512;  // numbers of a tile
@@ -51,9 +53,7 @@ inline size_t tile_row(int columns) { return static_cast<size_t>(bf16_columns(co
 inline void round_row_amx(const float* x, int columns, int row, void* rounded) {
   auto* out = static_cast<uint16_t*>(rounded) + row / 16 * tile_row(columns) + row % 16 * 32;
   for (int k = 0; k < columns; k += 32, out += kTile) {
-    const int low = least(16, columns - k), high = least(16, columns - k - 16);
-    const vf second = high > 0 ? vload_upto(x + k + 16, high) : vset(0.0f);
-    _mm512_store_si512(out, round32(vload_upto(x + k, low).a, second.a));
+    _mm512_store_si512(out, round32(x + k, columns - k));
   }
 }
 
@@ -226,6 +226,23 @@ inline void pack_transposed(const Rows& x, int t, uint16_t* tiles, size_t row) {
   }
 }
 
+// Sixteen rows [columns] as outputs of a matrix B: one panel, [columns / 2][16 rows][2].
+inline void pack_rows(const float* rows, int columns, uint16_t* panel) {
+  for (int k = 0; k < columns; k += 32, panel += kTile) {
+    __m512i block[16];
+    for (int i = 0; i < 16; ++i) {
+      block[i] = round32(rows + static_cast<size_t>(i) * columns + k, columns - k);
+    }
+    transpose16(block);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(panel + 32 * i, block[i]);
+  }
+}
+
+inline void pack_panel_amx(Format format, const float* w, int columns, uint8_t* panel) {
+  if (format != Format::kBf16) return pack_panel(format, w, columns, panel);
+  pack_rows(w, columns, reinterpret_cast<uint16_t*>(panel));
+}
+
 inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
   uint16_t* panels = scratch + static_cast<size_t>(bf16_columns(g.outputs)) * bf16_columns(g.rows);
   for (int t = 0; t < g.rows; t += 32) {
@@ -240,22 +257,6 @@ inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
       const Out out{g.dw + e * width + k, width, least(32, g.outputs - e), least(32, g.columns - k)};
       const size_t row = tile_row(g.rows);
       tile_block_of(scratch + e / 16 * row, row, panels + k / 16 * row, row * 2, g.rows, nullptr, out);
-    }
-  }
-}
-
-// Rows of x [T, 32 n] as outputs of a matrix B: panels [16 n][16 rows][2].
-inline void pack_rows(const Rows& x, uint16_t* panels) {
-  for (int t = 0; t < x.count; t += 16) {
-    for (int k = 0; k < x.columns; k += 32) {
-      __m512i block[16];
-      for (int i = 0; i < 16; ++i) {
-        const float* row = x[t + i] + k;
-        block[i] = round32(vload(row).a, vload(row + 16).a);
-      }
-      transpose16(block);
-      uint16_t* to = panels + t / 16 * tile_row(x.columns) + static_cast<size_t>(k) * 16;
-      for (int i = 0; i < 16; ++i) _mm512_store_si512(to + 32 * i, block[i]);
     }
   }
 }
@@ -306,8 +307,11 @@ struct AttentionTiles {
       std::memcpy(k, a.keys[j], sizeof(float) * a.head_dim);
       std::memcpy(v, a.values[j], sizeof(float) * a.head_dim);
     }
-    pack_rows({keys, slots, width}, key_rows);
-    pack_rows({values, slots, width}, value_rows);
+    for (int s = 0; s < slots; s += 16) {
+      const size_t from = static_cast<size_t>(s) * width, to = s / 16 * tile_row(width);
+      pack_rows(keys + from, width, key_rows + to);
+      pack_rows(values + from, width, value_rows + to);
+    }
     pack_columns({keys, slots, width}, key_columns);
   }
 
@@ -400,6 +404,7 @@ constexpr ponder::Kernels amx_table() {
   ponder::Kernels t = table("amx");
   t.bf16_bytes = sizeof(uint16_t);
   t.round_row = round_row_amx;
+  t.pack_panel = pack_panel_amx;
   t.product = product_amx;
   t.weight_gradient = weight_gradient;
   t.attend_gradients_bf16 = attend_gradients_amx;

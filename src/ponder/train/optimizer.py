@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -40,6 +41,31 @@ class _Whole:
 WHOLE: Spread = _Whole()
 
 
+class Products(Protocol):
+    """How N pairs of matrices are multiplied."""
+
+    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
+        """aᵀ·b [N, E, K]."""
+        ...
+
+    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
+        """a·bᵀ [N, T, E]."""
+        ...
+
+
+class _ByTorch:
+    """In the tensors' own format."""
+
+    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
+        return a_NTE.mT @ b_NTK
+
+    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
+        return a_NTK @ b_NEK.mT
+
+
+BY_TORCH: Products = _ByTorch()
+
+
 class Optimizer:
     """Updates parameters in place from their `.grad`."""
 
@@ -49,12 +75,14 @@ class Optimizer:
         parameters: dict[str, torch.nn.Parameter],
         run_all: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
         spread: Spread = WHOLE,
+        products: Products = BY_TORCH,
     ) -> None:
-        """`run_all` maps a function over tensors, e.g. a thread pool's `map`."""
+        """`run_all` maps a function over tensors, e.g. a thread pool's `map`; `products` is what Muon multiplies with."""
         self.config = config
         self._parameters = parameters
         self._run_all = run_all
         self._spread = spread
+        self._products = products
         inner = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
         self._matrices = inner if config.matrices == "muon" else []
         self._others = [name for name in parameters if name not in set(self._matrices)]
@@ -97,7 +125,8 @@ class Optimizer:
             rate = config.muon_lr * factor
             scale = rate * max(1.0, rows / columns) ** 0.5
             stacked, half = torch.stack(updates), (len(names) + 1) // 2
-            ready = torch.cat(list(self._run_all(orthogonalised, (stacked[:half], stacked[half:]))))
+            orthogonal = partial(orthogonalised, products=self._products)
+            ready = torch.cat(list(self._run_all(orthogonal, (stacked[:half], stacked[half:]))))
             for name, update in zip(names, ready, strict=True):
                 parameter = self._parameters[name]
                 parameter.mul_(1 - rate * config.weight_decay)
@@ -121,13 +150,15 @@ class Optimizer:
 
 
 @torch.no_grad()
-def orthogonalised(matrices_NAB: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalised(
+    matrices_NAB: Tensor, iterations: int = 5, products: Products = BY_TORCH
+) -> Tensor:
     """Each matrix with its singular values brought near 1, its singular vectors kept."""
     a, b, c = _QUINTIC
-    tall = matrices_NAB.shape[1] > matrices_NAB.shape[2]
-    x: Tensor = matrices_NAB.mT if tall else matrices_NAB
+    wide = matrices_NAB.shape[1] < matrices_NAB.shape[2]
+    x: Tensor = matrices_NAB.mT.contiguous() if wide else matrices_NAB
     x = x / (x.square().sum((1, 2), keepdim=True).sqrt() + 1e-7)
     for _ in range(iterations):
-        gram: Tensor = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if tall else x
+        gram = products.inner(x, x)  # symmetric
+        x = a * x + products.outer(x, b * gram + c * products.inner(gram, gram))
+    return x.mT if wide else x

@@ -64,7 +64,9 @@ class Trainer:
         self._token_losses: TokenLosses = (
             FromDocuments() if recipe.teacher is None else FromTeacher(recipe.teacher, config)
         )
-        self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._place.map, self._place)
+        self.optimizer = Optimizer(
+            recipe.optimizer, self._parameters, self._place.map, self._place, self.network.products
+        )
         self.stream = DocumentStream(
             recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed
         )

@@ -49,6 +49,23 @@ class NativeTorchOps:
         self.weights_format: WeightsFormat = weights_format
         self._plain = TorchOps()
 
+    @property
+    def rounds_gradients(self) -> bool:
+        """True where backward passes multiply bf16 matrices."""
+        return self.weights_format == "bf16" and self.kernels.multiplies_bf16
+
+    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
+        """aᵀ·b [N, E, K], both rounded to bf16; only where `rounds_gradients`, like `outer`."""
+        pairs = zip(a_NTE.numpy(), b_NTK.numpy(), strict=True)
+        return torch.from_numpy(np.stack([self.kernels.weight_gradient(a, b) for a, b in pairs]))
+
+    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
+        """a·bᵀ [N, T, E]."""
+        kernels, found = self.kernels, list[Any]()
+        for a, b in zip(a_NTK.numpy(), b_NEK.numpy(), strict=True):
+            found.append(kernels.linear(a, kernels.prepare_linear("", [b], None, "bf16")))
+        return torch.from_numpy(np.stack(found))
+
     def pack(
         self, parts: Sequence[Tensor], biases: Sequence[Tensor], weights_format: WeightsFormat
     ) -> PackedLinear:

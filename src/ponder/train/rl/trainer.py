@@ -84,7 +84,9 @@ class RlTrainer:
             Adapters(self.network, recipe.lora, recipe.seed)
         self._parameters = self.network.trained()
         self._threads = ThreadPoolExecutor(recipe.threads, initializer=settle_thread)
-        self.optimizer = Optimizer(recipe.optimizer, self._parameters, self._threads.map)
+        self.optimizer = Optimizer(
+            recipe.optimizer, self._parameters, self._threads.map, products=self.network.products
+        )
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
         template = ChatTemplate.from_folder(recipe.start_from, self._tokenizer)
