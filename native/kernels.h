@@ -103,6 +103,24 @@ struct WeightGradient {
   int rows, outputs, columns;
 };
 
+// Backward of y = swiglu(x · gate_upᵀ) · downᵀ with bf16 weights. Of the products panels, columns and outputs are read;
+// `_t` are of the transposed weights.
+struct GatedMlpGradients {
+  Product gate_up, gate_up_t, down_t;
+  const float* x;   // [rows, D] like dy and dx
+  const float* dy;
+  float* dx;
+  float* d_gate_up;  // [2 F, D]
+  float* d_down;     // [D, F]
+  int rows;
+};
+
+// In floats.
+inline size_t gated_mlp_gradients_scratch(int rows, int width, int inner) {
+  const size_t d = bf16_columns(width), f = bf16_columns(inner), t = bf16_columns(rows);
+  return 32 * 6 * f + 16 * (d + 2 * f) + t * (3 * f + 2 * d) / 2 + 16 * 16;
+}
+
 // What training wants of one row of logits.
 struct Pick {
   float logp;     // of the target
@@ -143,6 +161,7 @@ struct Kernels {
   // Null where the processor does not multiply bf16 matrices. `scratch` holds weight_gradient_scratch() numbers and is
   // aligned to 64 bytes.
   void (*weight_gradient)(const WeightGradient& g, uint16_t* scratch);
+  void (*gated_mlp_gradients)(const GatedMlpGradients& g, float* scratch);
   // attend_gradients with factors rounded to bf16; `scratch` is aligned to 64 bytes.
   void (*attend_gradients_bf16)(const AttendGradients& a, float* scratch);
 };

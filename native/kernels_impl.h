@@ -540,7 +540,8 @@ constexpr ponder::Kernels table(const char* name) {
   return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
           product,     rms_norm,           rope,             swiglu,           log_softmax,
           attend,      swiglu_gradients,   attend_gradients, norm_gradients,
-          pick,        pick_gradients,     nullptr,          nullptr};
+          pick,        pick_gradients,     nullptr,          nullptr,
+          nullptr};
 }
 
 }  // namespace PONDER_ARCH

@@ -69,6 +69,48 @@ void linear(Ops& ops, const Linear& w, nb::handle x, nb::handle y) {
   ops.linear(w, in.data<float>(), in.dim(0), out.data<float>());
 }
 
+void check_gated_mlp(const Ops& ops, const Linear& gate_up, const Linear& down, const Array& x) {
+  x.expect(1, gate_up.columns, "columns of gate_up");
+  require(gate_up.outputs == 2 * static_cast<int64_t>(down.columns) && gate_up.columns == down.outputs,
+          "gate_up and down do not fit each other");
+  require(gate_up.bias.empty() && down.bias.empty(), "a gated MLP has no biases");
+  require(gate_up.format == down.format, "gate_up and down must have one format");
+  for (const Linear* w : {&gate_up, &down}) {
+    require(w->layout == ops.kernels().name, "the weight was packed for other kernels");
+  }
+}
+
+void gated_mlp(Ops& ops, const Linear& gate_up, const Linear& down, nb::handle x, nb::handle y) {
+  const Array in(x, "x", 2, 'f'), out(y, "y", 2, 'f', true);
+  check_gated_mlp(ops, gate_up, down, in);
+  for (int axis = 0; axis < 2; ++axis) out.expect(axis, in.dim(axis), "shape of x");
+  const Unlocked unlocked(linear_cost_ns(gate_up, in.dim(0)));
+  ops.gated_mlp(gate_up, down, in.data<float>(), in.dim(0), out.data<float>());
+}
+
+void gated_mlp_gradients(Ops& ops, const Linear& gate_up, const Linear& gate_up_t, const Linear& down,
+                         const Linear& down_t, nb::handle x, nb::handle dy, nb::handle dx,
+                         nb::handle d_gate_up, nb::handle d_down) {
+  const Array in(x, "x", 2, 'f'), slope(dy, "dy", 2, 'f'), out(dx, "dx", 2, 'f', true);
+  const Array dg(d_gate_up, "d_gate_up", 2, 'f', true), dd(d_down, "d_down", 2, 'f', true);
+  require(ops.has_weight_gradient(), "these kernels do not multiply bf16 matrices");
+  check_gated_mlp(ops, gate_up, down, in);
+  const auto turns = [&](const Linear& t, const Linear& w) {
+    require(t.outputs == w.columns && t.columns == w.outputs && t.layout == w.layout,
+            "a transposed weight does not fit its own");
+    require(w.format == Format::kBf16 && t.format == Format::kBf16, "the weights must be bf16");
+  };
+  turns(gate_up_t, gate_up), turns(down_t, down);
+  for (const Array* a : {&slope, &out}) {
+    for (int axis = 0; axis < 2; ++axis) a->expect(axis, in.dim(axis), "shape of x");
+  }
+  dg.expect(0, gate_up.outputs, "outputs of gate_up"), dg.expect(1, gate_up.columns, "columns of gate_up");
+  dd.expect(0, down.outputs, "outputs of down"), dd.expect(1, down.columns, "columns of down");
+  const Unlocked unlocked(1e9);
+  ops.gated_mlp_gradients(gate_up, gate_up_t, down_t, in.data<float>(), slope.data<float>(), in.dim(0),
+                          out.data<float>(), dg.data<float>(), dd.data<float>());
+}
+
 // x is [T, D] or [T, H, C].
 void rms_norm(Ops& ops, nb::handle x, nb::handle weight, float eps, nb::handle y, int dims) {
   require(dims == 2 || dims == 3, "x must have 2 or 3 axes");
@@ -326,6 +368,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("kernels", [](const Ops& ops) { return std::string(ops.kernels().name); })
       .def("pack", &ponder::pack, nb::arg(), nb::arg().none(), nb::arg())
       .def("linear", &ponder::linear)
+      .def("gated_mlp", &ponder::gated_mlp)
+      .def("gated_mlp_gradients", &ponder::gated_mlp_gradients)
       .def("rms_norm", &ponder::rms_norm)
       .def("add_norm", &ponder::add_norm)
       .def("rope", &ponder::rope)

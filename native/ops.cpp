@@ -15,6 +15,8 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr double kWorthSharing = 6000.0;  // ns: below it a hand-over costs more than it saves
 constexpr int kAttendRows = 64;           // query rows and heads of one attention task
 
+constexpr size_t kKeptWeights = 1536 << 10;  // bytes that stay in a core's second cache
+constexpr int kMlpRows = 32;              // rows that pass through a small gated MLP together
 constexpr int kManyRows = 64;             // from here on a product is arithmetic, not reading
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -94,37 +96,50 @@ double attend_cost_ns(const Attend& a) {
   return products * a.heads * a.head_dim * 2 / 12.0;
 }
 
+size_t Ops::input_bytes(const Linear& w, int rows) const {
+  if (w.format == Format::kInt8) {
+    const size_t row = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
+    return (row * rows + 63) / 64 * 64 + sizeof(float) * num_groups(w.columns) * rows;
+  }
+  if (w.format == Format::kFp32) return 0;
+  return static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes * ceil_div(rows, 32) * 32;
+}
+
+Product Ops::product_of(const Linear& w, const float* x, int rows, uint8_t* memory, float* y) const {
+  Product p{w.panels.data(), w.panel_size, w.columns,
+            w.outputs,       x,            nullptr,
+            w.bias.empty() ? nullptr : w.bias.data(), y};
+  if (w.format == Format::kFp32) return p;
+  p.x = memory;
+  if (w.format == Format::kInt8) {
+    const size_t row = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
+    p.x_scales = reinterpret_cast<const float*>(memory + (row * rows + 63) / 64 * 64);
+  }
+  return p;
+}
+
+void Ops::convert(const Linear& w, const float* x, int first, int last, const Product& p) const {
+  auto* to = static_cast<uint8_t*>(const_cast<void*>(p.x));
+  const size_t row = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
+  for (int r = first; r < last; ++r) {
+    const float* from = x + static_cast<size_t>(r) * w.columns;
+    if (w.format == Format::kBf16) kernels_.round_row(from, w.columns, r, to);
+    if (w.format == Format::kInt8) {
+      float* scales = const_cast<float*>(p.x_scales) + static_cast<size_t>(r) * num_groups(w.columns);
+      kernels_.quantise_row(from, w.columns, to + row * r, scales);
+    }
+  }
+}
+
 void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
   const int panels = ceil_div(w.outputs, kPanelRows);
   const double cost = linear_cost_ns(w, rows);
   const bool shared = pool_.threads() > 1 && cost > kWorthSharing;
-  Product p{w.panels.data(), w.panel_size, w.columns,
-            w.outputs,       x,            nullptr,
-            w.bias.empty() ? nullptr : w.bias.data(), y};
-  if (w.format == Format::kInt8) {
-    const size_t row_bytes = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
-    const int groups = num_groups(w.columns);
-    const size_t q_bytes = (row_bytes * rows + 63) / 64 * 64;
-    uint8_t* q = scratch<uint8_t>(q_bytes + sizeof(float) * groups * rows);
-    auto* scales = reinterpret_cast<float*>(q + q_bytes);
-    over_rows(rows, static_cast<size_t>(w.columns), [&](int first, int last) {
-      for (int r = first; r < last; ++r) {
-        kernels_.quantise_row(x + static_cast<size_t>(r) * w.columns, w.columns,
-                              q + row_bytes * r, scales + static_cast<size_t>(r) * groups);
-      }
-    });
-    p.x = q;
-    p.x_scales = scales;
-  }
-  if (w.format == Format::kBf16) {
-    const size_t row_bytes = static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes;
-    uint8_t* rounded = aligned(scratch<uint8_t>(row_bytes * ceil_div(rows, 32) * 32 + 64));
-    over_rows(rows, static_cast<size_t>(w.columns) / 2, [&](int first, int last) {
-      for (int r = first; r < last; ++r) {
-        kernels_.round_row(x + static_cast<size_t>(r) * w.columns, w.columns, r, rounded);
-      }
-    });
-    p.x = rounded;
+  uint8_t* memory = aligned(scratch<uint8_t>(input_bytes(w, rows) + 64));
+  const Product p = product_of(w, x, rows, memory, y);
+  if (w.format != Format::kFp32) {
+    over_rows(rows, static_cast<size_t>(w.columns),
+              [&](int first, int last) { convert(w, x, first, last, p); });
   }
   if (!shared) return kernels_.product(w.format, p, 0, panels, 0, rows);
   // Eight ranges of panels a thread: long enough to stream, short enough to end together.
@@ -139,6 +154,50 @@ void Ops::linear(const Linear& w, const float* x, int rows, float* y) {
     kernels_.product(w.format, p, panel, std::min(panels, panel + panel_step), row,
                      std::min(rows, row + row_step));
   });
+}
+
+void Ops::gated_mlp(const Linear& gate_up, const Linear& down, const float* x, int rows, float* y) {
+  const int inner = down.columns;
+  const size_t weights = gate_up.panels.bytes() + down.panels.bytes();
+  if (weights > kKeptWeights || rows < kMlpRows) {
+    thread_local std::vector<float> both, act;  // this thread's own: linear() has the scratch
+    both.resize(std::max(both.size(), static_cast<size_t>(rows) * 2 * inner));
+    act.resize(std::max(act.size(), static_cast<size_t>(rows) * inner));
+    linear(gate_up, x, rows, both.data());
+    swiglu(both.data(), rows, inner, act.data());
+    return linear(down, act.data(), rows, y);
+  }
+  // Weights stay in the second cache, and so does what is between two of a few rows' products.
+  pool_.run(ceil_div(rows, kMlpRows), [&](int task) {
+    const int first = task * kMlpRows, n = std::min(kMlpRows, rows - first);
+    const size_t bytes = std::max(input_bytes(gate_up, n), input_bytes(down, n)) + 128;
+    const auto floats = static_cast<size_t>(n) * 3 * inner;
+    uint8_t* memory = aligned(scratch<uint8_t>(bytes + floats * sizeof(float)));
+    auto* both = reinterpret_cast<float*>(memory + (bytes - 64) / 64 * 64);
+    float* act = both + static_cast<size_t>(n) * 2 * inner;
+    const auto multiply = [&](const Linear& w, const float* in, float* out) {
+      const Product p = product_of(w, in, n, memory, out);
+      convert(w, in, 0, n, p);
+      kernels_.product(w.format, p, 0, ceil_div(w.outputs, kPanelRows), 0, n);
+    };
+    multiply(gate_up, x + static_cast<size_t>(first) * gate_up.columns, both);
+    for (int r = 0; r < n; ++r) {
+      const float* gate = both + static_cast<size_t>(r) * 2 * inner;
+      kernels_.swiglu(gate, gate + inner, inner, act + static_cast<size_t>(r) * inner);
+    }
+    multiply(down, act, y + static_cast<size_t>(first) * down.outputs);
+  });
+}
+
+void Ops::gated_mlp_gradients(const Linear& gate_up, const Linear& gate_up_t, const Linear& down_t,
+                              const float* x, const float* dy, int rows, float* dx, float* d_gate_up,
+                              float* d_down) {
+  const size_t floats = gated_mlp_gradients_scratch(rows, gate_up.columns, gate_up.outputs / 2);
+  uint8_t* memory = aligned(scratch<uint8_t>(floats * sizeof(float) + 64));
+  const auto product = [&](const Linear& w) { return product_of(w, nullptr, 0, nullptr, nullptr); };
+  kernels_.gated_mlp_gradients({product(gate_up), product(gate_up_t), product(down_t), x, dy, dx, d_gate_up,
+                                d_down, rows},
+                               reinterpret_cast<float*>(memory));
 }
 
 template <class Body>

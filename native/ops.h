@@ -82,6 +82,10 @@ class Ops {
   Pool& pool() { return pool_; }
 
   void linear(const Linear& w, const float* x, int rows, float* y);
+  // y = swiglu(x · gate_upᵀ) · downᵀ, without biases.
+  void gated_mlp(const Linear& gate_up, const Linear& down, const float* x, int rows, float* y);
+  void gated_mlp_gradients(const Linear& gate_up, const Linear& gate_up_t, const Linear& down_t, const float* x,
+                           const float* dy, int rows, float* dx, float* d_gate_up, float* d_down);
   // Rows of n values; `inner` rows (heads) in each outer row, which lie `x_row` floats apart.
   void rms_norm(Heads x, int rows, int inner, const float* weight, int n, float eps, float* y);
   void add_norm(const float* x, const float* delta, int rows, const float* weight, int n,
@@ -103,6 +107,10 @@ class Ops {
   void weight_gradient(const WeightGradient& g);
 
  private:
+  // A product's rows as the kernels take them: bytes they need, the product over such memory, rows put there.
+  size_t input_bytes(const Linear& w, int rows) const;
+  Product product_of(const Linear& w, const float* x, int rows, uint8_t* memory, float* y) const;
+  void convert(const Linear& w, const float* x, int first, int last, const Product& p) const;
   // Calls body(first, last) over ranges of rows, in parallel when the work is worth a hand-over.
   template <class Body>
   void over_rows(int rows, size_t floats_each, const Body& body);

@@ -20,7 +20,7 @@ def forward(ops: Ops, weights: Weights, tokens_T: Array, positions_T: Array, vie
         x_TD, h_TD = ops.add_norm(x_TD, delta_TD, layer.input_norm, eps)
         delta_TD = _attention(ops, weights, layer, h_TD, rotation, view, index)
         x_TD, h_TD = ops.add_norm(x_TD, delta_TD, layer.mlp_norm, eps)
-        delta_TD = ops.linear(ops.swiglu(ops.linear(h_TD, layer.gate_up)), layer.down)
+        delta_TD = ops.gated_mlp(h_TD, layer.gate_up, layer.down)
     _, hidden_TD = ops.add_norm(x_TD, delta_TD, weights.final_norm, eps)
     return hidden_TD
 

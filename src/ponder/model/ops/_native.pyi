@@ -21,6 +21,20 @@ class Ops:
     def kernels(self) -> str: ...
     def pack(self, parts: Sequence[NDArray[Any]], bias: F32 | None, format: int, /) -> Linear: ...
     def linear(self, weight: Linear, x: F32, y: F32, /) -> None: ...
+    def gated_mlp(self, gate_up: Linear, down: Linear, x: F32, y: F32, /) -> None: ...
+    def gated_mlp_gradients(
+        self,
+        gate_up: Linear,
+        gate_up_t: Linear,
+        down: Linear,
+        down_t: Linear,
+        x: F32,
+        dy: F32,
+        dx: F32,
+        d_gate_up: F32,
+        d_down: F32,
+        /,
+    ) -> None: ...
     def rms_norm(self, x: F32, weight: F32, eps: float, y: F32, dims: int, /) -> None: ...
     def add_norm(
         self, x: F32, delta: F32, weight: F32, eps: float, total: F32, y: F32, /

@@ -78,6 +78,11 @@ class NativeOps:
         self._ops.linear(weight, x_TK, y)
         return y
 
+    def gated_mlp(self, x_TD: F32, gate_up: _native.Linear, down: _native.Linear) -> F32:
+        y = _empty(x_TD.shape, _f32)
+        self._ops.gated_mlp(gate_up, down, x_TD, y)
+        return y
+
     def split(self, x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
         return scalar.split(x_TXC, sizes)
 
@@ -150,6 +155,18 @@ class NativeOps:
         found = _empty((dy_TE.shape[1], x_TK.shape[1]), _f32)
         self._ops.weight_gradient(dy_TE, x_TK, found)
         return found
+
+    def gated_mlp_gradients(
+        self,
+        gate_up: tuple[_native.Linear, _native.Linear],
+        down: tuple[_native.Linear, _native.Linear],
+        x_TD: F32,
+        dy_TD: F32,
+    ) -> tuple[F32, F32, F32]:
+        dx = _empty(x_TD.shape, _f32)
+        d_gate_up, d_down = (_empty((w.outputs, w.columns), _f32) for w, _ in (gate_up, down))
+        self._ops.gated_mlp_gradients(*gate_up, *down, x_TD, dy_TD, dx, d_gate_up, d_down)
+        return dx, d_gate_up, d_down
 
     def swiglu_gradients(self, gate_up_T2F: F32, dy_TF: F32) -> F32:
         found = _empty(gate_up_T2F.shape, _f32)

@@ -77,6 +77,10 @@ class Ops(Protocol):
         """x · Wᵀ + bias, float32 [T, E]."""
         ...
 
+    def gated_mlp(self, x_TD: Array, gate_up: Any, down: Any) -> Array:
+        """swiglu(x · gate_upᵀ) · downᵀ, with the bits of the three verbs."""
+        ...
+
     def split(self, x_TXC: Array, sizes: tuple[int, ...]) -> tuple[Array, ...]:
         """Views of x cut along its second axis."""
         ...
@@ -162,6 +166,15 @@ class GradientOps(Ops, Protocol):
 
     def weight_gradient(self, dy_TE: Array, x_TK: Array) -> Array:
         """dyᵀ·x [E, K], both rounded to bf16 and added in fp32; only where `multiplies_bf16`."""
+        ...
+
+    def gated_mlp_gradients(
+        self, gate_up: tuple[Any, Any], down: tuple[Any, Any], x_TD: Array, dy_TD: Array
+    ) -> tuple[Array, Array, Array]:
+        """Gradients of x and of both weights, all factors rounded to bf16; only where `multiplies_bf16`.
+
+        Each weight comes with its transpose.
+        """
         ...
 
     def swiglu_gradients(self, gate_up_T2F: Array, dy_TF: Array) -> Array:

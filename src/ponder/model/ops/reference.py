@@ -88,6 +88,11 @@ class ReferenceOps:
             np.dot(weight.weight_EK, x_K, out=y[row])
         return y if weight.bias_E is None else y + weight.bias_E
 
+    def gated_mlp(
+        self, x_TD: F32, gate_up: FloatLinear | Int8Linear, down: FloatLinear | Int8Linear
+    ) -> F32:
+        return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
+
     def split(self, x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
         return scalar.split(x_TXC, sizes)
 

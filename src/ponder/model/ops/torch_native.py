@@ -111,6 +111,12 @@ class NativeTorchOps:
     def linear(self, x_TK: Tensor, weight: PackedLinear) -> Tensor:
         return cast(Tensor, _Linear.apply(x_TK, weight, self.kernels, *weight.parts))
 
+    def gated_mlp(self, x_TD: Tensor, gate_up: PackedLinear, down: PackedLinear) -> Tensor:
+        if not self.rounds_gradients:
+            return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
+        parts = (*gate_up.parts, *down.parts)
+        return cast(Tensor, _GatedMlp.apply(x_TD, gate_up, down, self.kernels, *parts))
+
     def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
         return self._plain.split(x_TXC, sizes)
 
@@ -146,6 +152,32 @@ class NativeTorchOps:
 
     def to_numpy(self, array: Tensor) -> NDArray[np.float32]:
         return self._plain.to_numpy(array)
+
+
+class _GatedMlp(Function):
+    """What is between the two products is computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TD: Tensor,
+        gate_up: PackedLinear,
+        down: PackedLinear,
+        kernels: GradientOps,
+        *parts: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(x_TD)
+        ctx.weights, ctx.kernels = (gate_up, down), kernels
+        return torch.from_numpy(kernels.gated_mlp(_numpy(x_TD), gate_up.packed, down.packed))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gate_up, down = cast("tuple[PackedLinear, PackedLinear]", ctx.weights)
+        weights = [(each.packed, each.transposed) for each in (gate_up, down)]
+        x, dy = _numpy(ctx.saved_tensors[0]), _numpy(gradients[0].contiguous())
+        dx, *found = map(torch.from_numpy, ctx.kernels.gated_mlp_gradients(*weights, x, dy))
+        sizes = [[len(part) for part in each.parts] for each in (gate_up, down)]
+        return dx, None, None, None, *_split(found[0], sizes[0]), *_split(found[1], sizes[1])
 
 
 def _numpy(tensor: Tensor) -> Any:

@@ -76,6 +76,9 @@ class TorchOps:
             x_TK, matrix = (x.to(torch.bfloat16).to(x.dtype) for x in (x_TK, matrix))
         return functional.linear(x_TK, matrix, weight.bias)
 
+    def gated_mlp(self, x_TD: Tensor, gate_up: TorchLinear, down: TorchLinear) -> Tensor:
+        return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
+
     def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
         return x_TXC.split(sizes, 1)
 
