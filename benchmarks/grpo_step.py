@@ -170,7 +170,9 @@ def ours(arguments: argparse.Namespace) -> list[dict[str, float]]:
     timed: list[dict[str, float]] = []
     for number in range(arguments.steps + 1):
         began, began_cpu = time.perf_counter(), time.process_time()
-        groups = rollout(network, ops, arguments.weights, number, partial(rewards.choice, (0.0, 1.0)))
+        groups = rollout(
+            network, ops, arguments.weights, number, partial(rewards.choice, (0.0, 1.0))
+        )
         sampled = time.perf_counter()
         batches = pack(streams(grpo, groups, max_tokens=ANSWER_LEN), arguments.micro_tokens)
         packed = time.perf_counter()
@@ -202,9 +204,7 @@ class Silent:
         return b""
 
 
-def rollout(
-    network: Any, ops: Any, weights: Any, version: int, reward: Any
-) -> list[list[Answer]]:
+def rollout(network: Any, ops: Any, weights: Any, version: int, reward: Any) -> list[list[Answer]]:
     """The answers of every prompt, from the engine with the network's weights."""
     from ponder.core.types import SamplingParams, TokenRequest
     from ponder.engine import Engine, EngineConfig

@@ -90,6 +90,38 @@ def test_float_linear_does_not_depend_on_other_rows(ops, weights_format, columns
         same_bits(ops.linear(x[-rows:].copy(), weight), y[-rows:])
 
 
+@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize(("width", "inner"), [(8, 5), (33, 40), (192, 512), (512, 1600)])
+def test_a_gated_mlp_has_the_bits_of_its_three_verbs(ops, weights_format, width, inner):
+    """In cache, where both matrices are small and rows many, and else."""
+    rng = np.random.default_rng(width)
+    parts = [normal(rng, inner, width, scale=width**-0.5) for _ in range(2)]
+    gate_up = ops.prepare_linear("gate_up", parts, None, weights_format)
+    down = ops.prepare_linear("down", [normal(rng, width, inner)], None, weights_format)
+    for rows in (1, 31, 33, 100):
+        x = normal(rng, rows, width)
+        steps = ops.linear(ops.swiglu(ops.linear(x, gate_up)), down)
+        same_bits(ops.gated_mlp(x, gate_up, down), steps)
+
+
+def test_a_gated_mlp_refuses_what_does_not_fit(ops):
+    rng = np.random.default_rng(0)
+
+    def layer(outputs, columns, bias=None, weights_format="bf16"):
+        return ops.prepare_linear("w", [normal(rng, outputs, columns)], bias, weights_format)
+
+    x = normal(rng, 3, 8)
+    for gate_up, down in (
+        (layer(20, 8), layer(8, 11)),
+        (layer(20, 8), layer(9, 10)),
+        (layer(20, 7), layer(7, 10)),
+        (layer(20, 8), layer(8, 10, normal(rng, 8))),
+        (layer(20, 8), layer(8, 10, weights_format="int8")),
+    ):
+        with pytest.raises(ValueError):
+            ops.gated_mlp(x, gate_up, down)
+
+
 @pytest.mark.parametrize("width", [1, 8, 16, 33, 64, 896])
 def test_rows(ops, width):
     rng = np.random.default_rng(width)

@@ -13,7 +13,7 @@ from toy import toy_config
 
 from ponder.model.ops.native import NativeOps, kernel_names
 from ponder.model.ops.torch_native import NativeTorchOps
-from ponder.model.ops.torch_ops import TorchOps
+from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.view import PackedView, PagedView
 
 CONFIG = toy_config(vocab_size=61, max_position_embeddings=128)
@@ -78,7 +78,9 @@ class Float64Kernels:
         return logps[np.arange(len(logps)), targets], entropies, taken
 
     def pick_gradients(self, logits, targets, taken, dy):
-        return gradients_of(lambda x: TorchOps().pick(x, torch.from_numpy(targets).long())[0], [logits], dy)[0]
+        return gradients_of(
+            lambda x: TorchOps().pick(x, torch.from_numpy(targets).long())[0], [logits], dy
+        )[0]
 
     def attend_gradients(self, q, k, v, out, d_out, view, scale, weights_format):
         def attend(*given):
@@ -189,9 +191,7 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kernels", kernel_names())
 @pytest.mark.parametrize(("rows", "outputs", "columns"), [(1, 1, 1), (37, 20, 33), (200, 96, 64)])
-def test_a_bf16_layer_s_gradients_are_those_of_its_rounded_factors(
-    kernels, rows, outputs, columns
-):
+def test_a_bf16_layer_s_gradients_are_those_of_its_rounded_factors(kernels, rows, outputs, columns):
     x, weight, bias = leaf(rows, columns), leaf(outputs, columns, seed=1), leaf(outputs)
     factor = leaf(rows, outputs, seed=2).to(torch.bfloat16)
     given = [each.detach().float().requires_grad_() for each in (x, weight, bias)]
@@ -239,6 +239,28 @@ def test_the_kernels_other_backward_passes_are_torch_s_in_float64(kernels, width
     same(lambda ops, x, w, f: (ops.rms_norm(x, w, 1e-5) * f).sum(), x, weight)
     same(add_norm, x, delta, weight)
     same(pick, x)
+
+
+@pytest.mark.parametrize("kernels", kernel_names())
+@pytest.mark.parametrize(("width", "inner", "rows"), [(8, 5, 1), (33, 40, 31), (96, 128, 70)])
+def test_a_bf16_gated_mlp_s_gradients_are_near_those_in_float64(kernels, width, inner, rows):
+    ops, plain = NativeTorchOps(NativeOps(1, kernels), "bf16"), TorchOps()
+    shapes = ((rows, width), (inner, width), (inner, width), (width, inner))
+    given = [leaf(*shape, seed=i).detach().float() for i, shape in enumerate(shapes)]
+    for matrix in given[1:]:
+        matrix.mul_(matrix.shape[1] ** -0.5)
+    exact = [each.double().requires_grad_() for each in given]
+    for each in given:
+        each.requires_grad_()
+    factor = leaf(rows, width, seed=9).detach()
+    x, gate, up, down = given
+    y = ops.gated_mlp(x, ops.pack([gate, up], [], "bf16"), ops.pack([down], [], "bf16"))
+    x, gate, up, down = exact
+    truth = plain.gated_mlp(x, TorchLinear(torch.cat([gate, up])), TorchLinear(down))
+    found = torch.autograd.grad((y * factor.float()).sum(), given)
+    expected = torch.autograd.grad((truth * factor).sum(), exact)
+    for a, b in zip((y, *found), (truth, *expected)):
+        assert float((a.double() - b).detach().norm() / b.detach().norm()) < 0.02, (a, b)
 
 
 @pytest.mark.parametrize("kernels", kernel_names())

@@ -15,7 +15,7 @@ from ponder.model.ops.torch_ops import TorchOps
 from ponder.model.view import PackedView
 from ponder.train.checkpoint import export_folder
 from ponder.train.config import OptimizerConfig, ScheduleConfig
-from ponder.train.network import Network
+from ponder.train.network import Network, best_kernels
 from ponder.train.optimizer import Optimizer, orthogonalised
 from ponder.train.trainer import Progress, begins_decay, factor_at, is_finished, pace_s, plan_decay
 
@@ -114,6 +114,8 @@ def test_orthogonalised_keeps_singular_vectors_and_levels_singular_values():
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
     assert (torch.einsum("nab,nab->n", found, u @ vh) / 16 > 0.8).all()
     assert torch.allclose(orthogonalised(matrices.mT.contiguous()).mT, found, atol=1e-5)
+    rounded = Network(CONFIG, kernels=best_kernels(), weights_format="bf16").products
+    assert torch.allclose(orthogonalised(matrices, products=rounded), found, atol=0.05)
 
 
 def test_adamw_equals_torch():

@@ -13,7 +13,7 @@ from ponder.core.errors import ConfigError
 from ponder.model import transformer
 from ponder.model.config import ModelConfig
 from ponder.model.ops import make_ops, native_available
-from ponder.model.ops.protocol import GradientOps, Ops, WeightsFormat
+from ponder.model.ops.protocol import GradientOps, WeightsFormat
 from ponder.model.ops.torch_native import NativeTorchOps, PackedLinear
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
@@ -70,9 +70,7 @@ class Network(nn.Module):
         _check(kernels, weights_format)
         self.config = config
         self._plain = TorchOps()
-        self._native = (
-            NativeTorchOps(_kernels(), weights_format) if kernels == "native" else None
-        )
+        self._native = NativeTorchOps(_kernels(), weights_format) if kernels == "native" else None
         self._weights_format: WeightsFormat = weights_format
         self._packed: dict[str, tuple[Any, PackedLinear]] = {}
         self._merged: dict[str, tuple[Any, Tensor]] = {}

@@ -77,7 +77,7 @@ class Optimizer:
         spread: Spread = WHOLE,
         products: Products = BY_TORCH,
     ) -> None:
-        """`run_all` maps a function over tensors, e.g. a thread pool's `map`; `products` is what Muon multiplies with."""
+        """`run_all` maps a function over tensors, e.g. a thread pool's `map`; `products`: what Muon multiplies with."""
         self.config = config
         self._parameters = parameters
         self._run_all = run_all

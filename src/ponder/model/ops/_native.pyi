@@ -43,7 +43,16 @@ class Ops:
     def swiglu(self, gate_up: F32, y: F32, /) -> None: ...
     def log_softmax(self, x: F32, y: F32, /) -> None: ...
     def norm_gradients(
-        self, x: F32, weight: F32, eps: float, dy: F32, also: F32 | None, dx: F32, dw: F32, dims: int, /
+        self,
+        x: F32,
+        weight: F32,
+        eps: float,
+        dy: F32,
+        also: F32 | None,
+        dx: F32,
+        dw: F32,
+        dims: int,
+        /,
     ) -> None: ...
     def pick(
         self, logits: F32, targets: NDArray[Any], logps: F32, entropies: F32, taken: F32, /

@@ -150,7 +150,7 @@ class GradientOps(Ops, Protocol):
         ...
 
     def pick(self, logits_NV: Array, targets_N: Array) -> tuple[Array, Array, Array]:
-        """Each row's log-probability of its target, with the bits of `log_softmax`, its entropy, and its log-sum-exp."""
+        """Each row's log-probability of its target (the bits of `log_softmax`), its entropy, and its log-sum-exp."""
         ...
 
     def pick_gradients(

@@ -80,7 +80,7 @@ class TorchOps:
         return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
 
     def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
-        return x_TXC.split(sizes, 1)
+        return cast("tuple[Tensor, ...]", torch.split(x_TXC, sizes, 1))
 
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         cos_TR, sin_TR = table.rows(positions_T.numpy())
