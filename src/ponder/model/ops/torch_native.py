@@ -176,7 +176,7 @@ class _GatedMlp(Function):
         weights = [(each.packed, each.transposed) for each in (gate_up, down)]
         x, dy = _numpy(ctx.saved_tensors[0]), _numpy(gradients[0].contiguous())
         made = ctx.kernels.gated_mlp_gradients(*weights, x, dy)
-        dx, *found = [cast(Tensor, torch.from_numpy(each)) for each in made]
+        dx, *found = [torch.from_numpy(each) for each in made]
         sizes = [[len(part) for part in each.parts] for each in (gate_up, down)]
         return dx, None, None, None, *_split(found[0], sizes[0]), *_split(found[1], sizes[1])
 

@@ -80,7 +80,7 @@ class TorchOps:
         return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
 
     def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
-        return cast("tuple[Tensor, ...]", torch.split(x_TXC, sizes, 1))
+        return torch.split(x_TXC, list(sizes), 1)
 
     def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
         cos_TR, sin_TR = table.rows(positions_T.numpy())
