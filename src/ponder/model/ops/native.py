@@ -5,6 +5,8 @@ Each verb allocates its result and hands plain arrays to the extension, which ch
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,13 +147,21 @@ class NativeOps:
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
-        return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
+        return KVPool(_pages(shape), _pages(shape), num_pages, page_len)
 
     def from_numpy(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         return array
 
     def to_numpy(self, array: Any) -> F32:
         return array
+
+
+def _pages(shape: tuple[int, ...]) -> F32:
+    """Zeros that take memory when they are first written, in huge pages where the system has them."""
+    memory = mmap.mmap(-1, math.prod(shape) * _f32.itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, _f32).reshape(shape)
 
 
 def _packable(stored: Stored) -> Stored:
