@@ -378,6 +378,14 @@ inline void prefetch_row(const float* row, int head_dim) {
   for (int c = 0; c < head_dim; c += 16) __builtin_prefetch(row + c);
 }
 
+// Calls f(offset, lanes, Index<vectors>) for strips of 64 channels, then for what is left.
+template <class F>
+inline void for_strips(int n, const F& f) {
+  int c = 0;
+  for (; c + 64 <= n; c += 64) f(c, 16, Index<4>{});
+  for_lanes(n - c, [&](int i, int m) { f(c + i, m, Index<1>{}); });
+}
+
 // scores[r][j] = dot(q[r], keys[j]) * scale for j < n; what lies beyond n is unspecified. The first
 // tile to meet a chunk fetches ahead: pages lie anywhere, and hardware does not look across them.
 template <int R>
@@ -393,9 +401,13 @@ inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim
       }
       vf sum[R];
       for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
-      for_lanes(head_dim, [&](int c, int m) {
-        const vf k = vload_upto(key + c, m);
-        for (int r = 0; r < R; ++r) sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c, m), k));
+      for_strips(head_dim, [&](int c, int m, auto vectors) {
+        repeat<vectors>([&](auto i) {
+          const vf k = vload_upto(key + c + 16 * i, m);
+          repeat<R>([&](auto r) {
+            sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c + 16 * i, m), k));
+          });
+        });
       });
       for (int r = 0; r < R; ++r) sums[r][j] = sum[r];
     }
@@ -420,17 +432,22 @@ inline void soften(float* scores, int n, float* max, float* sum) {
   *sum = vsum(total);
 }
 
-// Folds weighted values j0..j1 of channels c.. into sum[r]; weights[r] is row r of the scores.
-template <int R>
+// Folds weighted values j0..j1 of N vectors of channels from c on into sum[r]; weights[r] is row r of the scores.
+template <int R, int N>
 inline void weigh(const float (*weights)[kAttendChunk], const Chunk& chunk, int j0, int j1, int c,
-                  int m, vf* sum) {
-  vf local[R];
-  for (int r = 0; r < R; ++r) local[r] = sum[r];
+                  int m, vf (*sum)[N]) {
+  vf local[R][N];
+  repeat<R>([&](auto r) { repeat<N>([&](auto i) { local[r][i] = sum[r][i]; }); });
   for (int j = j0; j < j1; ++j) {
-    const vf v = vload_upto(chunk.values[j] + c, m);
-    for (int r = 0; r < R; ++r) local[r] = vadd(local[r], vmul(vset(weights[r][j]), v));
+    const float* value = chunk.values[j] + c;
+    vf v[N];
+    repeat<N>([&](auto i) { v[i] = vload_upto(value + 16 * i, m); });
+    repeat<R>([&](auto r) {
+      const vf weight = vset(weights[r][j]);
+      repeat<N>([&](auto i) { local[r][i] = vadd(local[r][i], vmul(weight, v[i])); });
+    });
   }
-  for (int r = 0; r < R; ++r) sum[r] = local[r];
+  repeat<R>([&](auto r) { repeat<N>([&](auto i) { sum[r][i] = local[r][i]; }); });
 }
 
 // State of the query rows between chunks: running max, sum of weights, weighted values.
@@ -468,17 +485,21 @@ inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* c
     state.max[r] = max;
     state.sum[r] = sum;
   }
-  for_lanes(b.head_dim, [&](int c, int m) {
-    vf sum[R];
-    for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
-    weigh<R>(scores, chunk, 0, fewest, c, m, sum);
+  for_strips(b.head_dim, [&](int c, int m, auto vectors) {
+    constexpr int N = vectors;
+    vf sum[R][N];
+    for (int r = 0; r < R; ++r) repeat<N>([&](auto i) { sum[r][i] = vset(0.0f); });
+    weigh<R, N>(scores, chunk, 0, fewest, c, m, sum);
     for (int r = 0; r < R; ++r) {
-      if (seen[r] > fewest) weigh<1>(scores + r, chunk, fewest, seen[r], c, m, sum + r);
+      if (seen[r] > fewest) weigh<1, N>(scores + r, chunk, fewest, seen[r], c, m, sum + r);
       float* out = state.out + static_cast<size_t>(r) * state.stride + c;
-      if (!is_first) {
-        sum[r] = vadd(vmul(vload(out), vset(keep[r])), vmul(sum[r], vset(take[r])));
-      }
-      vstore(out, sum[r]);
+      repeat<N>([&](auto i) {
+        vf all = sum[r][i];
+        if (!is_first) {
+          all = vadd(vmul(vload(out + 16 * i), vset(keep[r])), vmul(all, vset(take[r])));
+        }
+        vstore(out + 16 * i, all);
+      });
     }
   });
 }
