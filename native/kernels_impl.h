@@ -328,13 +328,21 @@ inline void swiglu(const float* gate, const float* up, int n, float* y) {
   });
 }
 
-inline void log_softmax(const float* x, int n, float* y) {
+inline float max_of(const float* x, int n) {
   vf tops = vset(x[0]);
   for_lanes(n, [&](int i, int m) {
     tops = vmax(tops, m == 16 ? vload(x + i) : vset(x[i]));
     for (int j = 1; m < 16 && j < m; ++j) tops = vmax(tops, vset(x[i + j]));
   });
-  const vf top = vset(vmax_lane(tops));
+  return vmax_lane(tops);
+}
+
+inline float log_of(vf lanes_sum) {
+  return static_cast<float>(std::log(static_cast<double>(vsum(lanes_sum))));
+}
+
+inline void log_softmax(const float* x, int n, float* y) {
+  const vf top = vset(max_of(x, n));
   vf lanes_sum = vset(0.0f);
   for_lanes(n, [&](int i, int m) {
     const vf shifted = vsub(vload_upto(x + i, m), top);
@@ -347,8 +355,60 @@ inline void log_softmax(const float* x, int n, float* y) {
       lanes_sum = vadd(lanes_sum, vload(last));
     }
   });
-  const vf log_sum = vset(static_cast<float>(std::log(static_cast<double>(vsum(lanes_sum)))));
+  const vf log_sum = vset(log_of(lanes_sum));
   for_lanes(n, [&](int i, int m) { vstore_upto(y + i, vsub(vload_upto(y + i, m), log_sum), m); });
+}
+
+// The first index whose share of the total, summed in order, ends beyond `at`, and where in that share `at` lies.
+struct Cover {
+  int index;
+  double at;
+};
+
+inline Cover cover(const float* weights, int n, double at) {
+  double total = 0;
+  for (int i = 0; i < n; ++i) total += static_cast<double>(weights[i]);
+  const double target = std::fmin(at * total, std::nextafter(total, 0.0));
+  double start = 0, end = static_cast<double>(weights[0]);
+  int i = 0;
+  while (i < n - 1 && !(end > target)) {
+    start = end;
+    end += static_cast<double>(weights[++i]);
+  }
+  return {i, (target - start) / (end - start)};
+}
+
+inline void sample(const float* x, int n, float inverse, double at, float* scratch, int32_t* index,
+                   float* logprob) {
+  constexpr int kBlock = ponder::kDrawBlock;
+  const int blocks = (n + kBlock - 1) / kBlock;
+  float* sums = scratch + static_cast<size_t>(blocks) * kBlock;
+  const float highest = max_of(x, n);
+  const vf top = vset(highest), scale = vset(inverse);
+  const bool is_scaled = inverse != 1.0f;
+  vf all = vset(0.0f);
+  for (int b = 0; b < blocks; ++b) {
+    vf lanes = vset(0.0f);
+    for_lanes(least(kBlock, n - b * kBlock), [&](int i, int m) {
+      const int place = b * kBlock + i;
+      const vf shifted = vsub(vload_upto(x + place, m), top);
+      const auto counted = [&](vf w) {
+        if (m == 16) return w;
+        float last[16] = {};
+        vstore_n(last, w, m);
+        return vload(last);
+      };
+      const vf w = counted(vexp(vmul(shifted, scale)));
+      vstore(scratch + place, w);
+      lanes = vadd(lanes, w);
+      all = vadd(all, is_scaled ? counted(vexp(shifted)) : w);
+    });
+    sums[b] = vsum(lanes);
+  }
+  const Cover block = cover(sums, blocks, at);
+  const int first = block.index * kBlock;
+  *index = first + cover(scratch + first, least(kBlock, n - first), block.at).index;
+  *logprob = (x[*index] - highest) - log_of(all);
 }
 
 // ---- attention ----------------------------------------------------------------------------------
@@ -556,7 +616,7 @@ namespace PONDER_ARCH {
 constexpr ponder::Kernels table(const char* name) {
   return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
           product,     rms_norm,           rope,             swiglu,           log_softmax,
-          attend,      swiglu_gradients,   attend_gradients, nullptr};
+          sample,      attend,             swiglu_gradients, attend_gradients, nullptr};
 }
 
 }  // namespace PONDER_ARCH

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ponder.model.config import ModelConfig
 from ponder.model.ops import _native, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
-from ponder.model.ops.scalar import F32
+from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, PagedView, View
 
@@ -144,6 +144,12 @@ class NativeOps:
         y = _empty(logits_NV.shape, _f32)
         self._ops.log_softmax(logits_NV, y)
         return y
+
+    def sample(self, logits_NV: F32, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        rows = len(logits_NV)
+        ids_N, logprobs_N = _empty(rows, np.int32), _empty(rows, _f32)
+        self._ops.sample(logits_NV, inverse_N, at_N, ids_N, logprobs_N)
+        return ids_N, logprobs_N
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
