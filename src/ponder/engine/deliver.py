@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,29 +83,28 @@ def score_slices(
             choice.scored.append(TokenLogprob(token_id, values[row], top))
 
 
-def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:
+def events_of(choice: Choice, finish: Finish | None) -> list[TokenEvent]:
     """What can be given to the caller now, one event a phase; the last one carries the end."""
-    marks = choice.thinking.marks
     scored = choice.scored
-    at = choice.num_emitted
+    at, first = choice.num_emitted, choice.prompt_len
     end = len(choice.ids) if choice.params.logprobs is None else at + len(scored)
     forced = choice.forced
     choice.scored = []
     choice.num_emitted = end
     if forced:
         choice.forced = [place for place in forced if place >= end]
+    events: list[TokenEvent] = []
     while True:
-        stop = _phase_end(marks, at - choice.prompt_len, end - choice.prompt_len)
-        stop += choice.prompt_len
+        stop = _phase_end(choice.thinking.marks, at - first, end - first) + first
         is_last = stop == end
         if at < stop or finish:
             phase: Phase = "answering" if _is_answer(choice, at) else "thinking"
             ids = tuple(choice.ids[at:stop])
             logprobs = tuple(scored[: stop - at])
-            places = tuple(place - at for place in forced if at <= place < stop)
-            yield _event(choice, ids, phase, logprobs, places, finish if is_last else None)
+            places = tuple([place - at for place in forced if at <= place < stop]) if forced else ()
+            events.append(_event(choice, ids, phase, logprobs, places, finish if is_last else None))
         if is_last:
-            return
+            return events
         scored = scored[stop - at :]
         at = stop
 
