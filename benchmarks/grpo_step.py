@@ -167,12 +167,12 @@ def ours(arguments: argparse.Namespace) -> list[dict[str, float]]:
         loss, stats = batch_loss(network, batch, term)
         return stats, torch.autograd.grad(loss, tuple(parameters.values()))
 
+    engine = None
     timed: list[dict[str, float]] = []
     for number in range(arguments.steps + 1):
         began, began_cpu = time.perf_counter(), time.process_time()
-        groups = rollout(
-            network, ops, arguments.weights, number, partial(rewards.choice, (0.0, 1.0))
-        )
+        engine = load(engine, network, ops, arguments.weights, number)
+        groups = rollout(engine, number, partial(rewards.choice, (0.0, 1.0)))
         sampled = time.perf_counter()
         batches = pack(streams(grpo, groups, max_tokens=ANSWER_LEN), arguments.micro_tokens)
         packed = time.perf_counter()
@@ -204,9 +204,8 @@ class Silent:
         return b""
 
 
-def rollout(network: Any, ops: Any, weights: Any, version: int, reward: Any) -> list[list[Answer]]:
-    """The answers of every prompt, from the engine with the network's weights."""
-    from ponder.core.types import SamplingParams, TokenRequest
+def load(engine: Any, network: Any, ops: Any, weights: Any, version: int) -> Any:
+    """The engine, made at the first step, with the network's weights: as `train.rollout.Rollouts.load` does it."""
     from ponder.engine import Engine, EngineConfig
     from ponder.model.model import Model
     from ponder.model.weights import prepare_weights
@@ -215,10 +214,22 @@ def rollout(network: Any, ops: Any, weights: Any, version: int, reward: Any) -> 
     tensors = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     config, sizes = network.config, RolloutConfig()
     model = Model(config, ops, prepare_weights(ops, config, tensors.__getitem__, weights), weights)
+    if engine is not None:
+        engine.replace_model(model, version)
+        return engine
     limits = EngineConfig(
-        cache_mib=sizes.cache_mib, step_tokens=sizes.step_tokens, max_running=sizes.max_running
+        page_len=16,
+        cache_mib=sizes.cache_mib,
+        step_tokens=sizes.step_tokens,
+        max_running=sizes.max_running,
     )
-    engine = Engine(model, Silent(), limits, version)
+    return Engine(model, Silent(), limits, version)
+
+
+def rollout(engine: Any, version: int, reward: Any) -> list[list[Answer]]:
+    """The answers of every prompt."""
+    from ponder.core.types import SamplingParams, TokenRequest
+
     asked = {}
     for index, prompt in enumerate(prompts()):
         params = SamplingParams(

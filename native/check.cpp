@@ -112,6 +112,15 @@ int main() {
       k.log_softmax(x.data(), columns, y.data());
       return y;
     });
+    ok &= same("sample", [&](const Kernels& k) {
+      Floats found(20), scratch(ponder::sample_scratch(columns));
+      for (int i = 0; i < 20; i += 2) {
+        int32_t index;
+        k.sample(x.data(), columns, i % 4 ? 1.0f : 0.1f, i / 20.0, scratch.data(), &index, &found[i]);
+        found[i + 1] = static_cast<float>(index);
+      }
+      return found;
+    });
   }
   for (int head_dim : {8, 16, 40, 64}) {
     for (int slots : {1, 7, 16, 255, 256, 300, 600}) {

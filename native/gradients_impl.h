@@ -161,7 +161,7 @@ inline void norm_gradients(const float* x, const float* weight, const float* dy,
 
 // Of one row of logits: (log-probability of `target`, with the bits of log_softmax; entropy; what was taken off each logit).
 inline ponder::Pick pick(const float* x, int n, int target) {
-  const float top = row_top(x, n);
+  const float top = max_of(x, n);
   const vf tops = vset(top);
   vf total = vset(0.0f), products = vset(0.0f);
   for_lanes(n, [&](int i, int m) {

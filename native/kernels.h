@@ -147,6 +147,10 @@ struct Kernels {
   void (*rope)(const float* x, const float* cos, const float* sin, int half, float* y);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
   void (*log_softmax)(const float* x, int n, float* y);
+  // The index that `at` in [0, 1) falls on among shares exp((x - max) * inverse), and its log-softmax. `scratch` holds
+  // sample_scratch() floats.
+  void (*sample)(const float* x, int n, float inverse, double at, float* scratch, int32_t* index,
+                 float* logprob);
   // `scratch` holds attend_scratch() floats.
   void (*attend)(const AttendBlock& block, float* scratch);
   void (*swiglu_gradients)(const float* gate, const float* up, const float* dy, int n,
@@ -168,6 +172,13 @@ struct Kernels {
 
 inline size_t weight_gradient_scratch(const WeightGradient& g) {
   return static_cast<size_t>(bf16_columns(g.rows)) * (bf16_columns(g.outputs) + bf16_columns(g.columns));
+}
+
+constexpr int kDrawBlock = 64;  // weights that a draw sums before it sums the sums
+
+inline size_t sample_scratch(int n) {
+  const int blocks = (n + kDrawBlock - 1) / kDrawBlock;
+  return static_cast<size_t>(blocks) * (kDrawBlock + 1);
 }
 
 inline size_t attend_scratch(int rows, int head_dim) {

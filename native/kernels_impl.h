@@ -328,7 +328,7 @@ inline void swiglu(const float* gate, const float* up, int n, float* y) {
   });
 }
 
-inline float row_top(const float* x, int n) {
+inline float max_of(const float* x, int n) {
   vf tops = vset(x[0]);
   for_lanes(n, [&](int i, int m) {
     tops = vmax(tops, m == 16 ? vload(x + i) : vset(x[i]));
@@ -337,8 +337,12 @@ inline float row_top(const float* x, int n) {
   return vmax_lane(tops);
 }
 
+inline float log_of(vf lanes_sum) {
+  return static_cast<float>(std::log(static_cast<double>(vsum(lanes_sum))));
+}
+
 inline void log_softmax(const float* x, int n, float* y) {
-  const vf top = vset(row_top(x, n));
+  const vf top = vset(max_of(x, n));
   vf lanes_sum = vset(0.0f);
   for_lanes(n, [&](int i, int m) {
     const vf shifted = vsub(vload_upto(x + i, m), top);
@@ -351,8 +355,60 @@ inline void log_softmax(const float* x, int n, float* y) {
       lanes_sum = vadd(lanes_sum, vload(last));
     }
   });
-  const vf log_sum = vset(static_cast<float>(std::log(static_cast<double>(vsum(lanes_sum)))));
+  const vf log_sum = vset(log_of(lanes_sum));
   for_lanes(n, [&](int i, int m) { vstore_upto(y + i, vsub(vload_upto(y + i, m), log_sum), m); });
+}
+
+// The first index whose share of the total, summed in order, ends beyond `at`, and where in that share `at` lies.
+struct Cover {
+  int index;
+  double at;
+};
+
+inline Cover cover(const float* weights, int n, double at) {
+  double total = 0;
+  for (int i = 0; i < n; ++i) total += static_cast<double>(weights[i]);
+  const double target = std::fmin(at * total, std::nextafter(total, 0.0));
+  double start = 0, end = static_cast<double>(weights[0]);
+  int i = 0;
+  while (i < n - 1 && !(end > target)) {
+    start = end;
+    end += static_cast<double>(weights[++i]);
+  }
+  return {i, (target - start) / (end - start)};
+}
+
+inline void sample(const float* x, int n, float inverse, double at, float* scratch, int32_t* index,
+                   float* logprob) {
+  constexpr int kBlock = ponder::kDrawBlock;
+  const int blocks = (n + kBlock - 1) / kBlock;
+  float* sums = scratch + static_cast<size_t>(blocks) * kBlock;
+  const float highest = max_of(x, n);
+  const vf top = vset(highest), scale = vset(inverse);
+  const bool is_scaled = inverse != 1.0f;
+  vf all = vset(0.0f);
+  for (int b = 0; b < blocks; ++b) {
+    vf lanes = vset(0.0f);
+    for_lanes(least(kBlock, n - b * kBlock), [&](int i, int m) {
+      const int place = b * kBlock + i;
+      const vf shifted = vsub(vload_upto(x + place, m), top);
+      const auto counted = [&](vf w) {
+        if (m == 16) return w;
+        float last[16] = {};
+        vstore_n(last, w, m);
+        return vload(last);
+      };
+      const vf w = counted(vexp(vmul(shifted, scale)));
+      vstore(scratch + place, w);
+      lanes = vadd(lanes, w);
+      all = vadd(all, is_scaled ? counted(vexp(shifted)) : w);
+    });
+    sums[b] = vsum(lanes);
+  }
+  const Cover block = cover(sums, blocks, at);
+  const int first = block.index * kBlock;
+  *index = first + cover(scratch + first, least(kBlock, n - first), block.at).index;
+  *logprob = (x[*index] - highest) - log_of(all);
 }
 
 // ---- attention ----------------------------------------------------------------------------------
@@ -382,6 +438,14 @@ inline void prefetch_row(const float* row, int head_dim) {
   for (int c = 0; c < head_dim; c += 16) __builtin_prefetch(row + c);
 }
 
+// Calls f(offset, lanes, Index<vectors>) for strips of 64 channels, then for what is left.
+template <class F>
+inline void for_strips(int n, const F& f) {
+  int c = 0;
+  for (; c + 64 <= n; c += 64) f(c, 16, Index<4>{});
+  for_lanes(n - c, [&](int i, int m) { f(c + i, m, Index<1>{}); });
+}
+
 // scores[r][j] = dot(q[r], keys[j]) * scale for j < n; what lies beyond n is unspecified. The first
 // tile to meet a chunk fetches ahead: pages lie anywhere, and hardware does not look across them.
 template <int R>
@@ -397,9 +461,13 @@ inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim
       }
       vf sum[R];
       for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
-      for_lanes(head_dim, [&](int c, int m) {
-        const vf k = vload_upto(key + c, m);
-        for (int r = 0; r < R; ++r) sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c, m), k));
+      for_strips(head_dim, [&](int c, int m, auto vectors) {
+        repeat<vectors>([&](auto i) {
+          const vf k = vload_upto(key + c + 16 * i, m);
+          repeat<R>([&](auto r) {
+            sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c + 16 * i, m), k));
+          });
+        });
       });
       for (int r = 0; r < R; ++r) sums[r][j] = sum[r];
     }
@@ -424,17 +492,22 @@ inline void soften(float* scores, int n, float* max, float* sum) {
   *sum = vsum(total);
 }
 
-// Folds weighted values j0..j1 of channels c.. into sum[r]; weights[r] is row r of the scores.
-template <int R>
+// Folds weighted values j0..j1 of N vectors of channels from c on into sum[r]; weights[r] is row r of the scores.
+template <int R, int N>
 inline void weigh(const float (*weights)[kAttendChunk], const Chunk& chunk, int j0, int j1, int c,
-                  int m, vf* sum) {
-  vf local[R];
-  for (int r = 0; r < R; ++r) local[r] = sum[r];
+                  int m, vf (*sum)[N]) {
+  vf local[R][N];
+  repeat<R>([&](auto r) { repeat<N>([&](auto i) { local[r][i] = sum[r][i]; }); });
   for (int j = j0; j < j1; ++j) {
-    const vf v = vload_upto(chunk.values[j] + c, m);
-    for (int r = 0; r < R; ++r) local[r] = vadd(local[r], vmul(vset(weights[r][j]), v));
+    const float* value = chunk.values[j] + c;
+    vf v[N];
+    repeat<N>([&](auto i) { v[i] = vload_upto(value + 16 * i, m); });
+    repeat<R>([&](auto r) {
+      const vf weight = vset(weights[r][j]);
+      repeat<N>([&](auto i) { local[r][i] = vadd(local[r][i], vmul(weight, v[i])); });
+    });
   }
-  for (int r = 0; r < R; ++r) sum[r] = local[r];
+  repeat<R>([&](auto r) { repeat<N>([&](auto i) { sum[r][i] = local[r][i]; }); });
 }
 
 // State of the query rows between chunks: running max, sum of weights, weighted values.
@@ -472,17 +545,21 @@ inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* c
     state.max[r] = max;
     state.sum[r] = sum;
   }
-  for_lanes(b.head_dim, [&](int c, int m) {
-    vf sum[R];
-    for (int r = 0; r < R; ++r) sum[r] = vset(0.0f);
-    weigh<R>(scores, chunk, 0, fewest, c, m, sum);
+  for_strips(b.head_dim, [&](int c, int m, auto vectors) {
+    constexpr int N = vectors;
+    vf sum[R][N];
+    for (int r = 0; r < R; ++r) repeat<N>([&](auto i) { sum[r][i] = vset(0.0f); });
+    weigh<R, N>(scores, chunk, 0, fewest, c, m, sum);
     for (int r = 0; r < R; ++r) {
-      if (seen[r] > fewest) weigh<1>(scores + r, chunk, fewest, seen[r], c, m, sum + r);
+      if (seen[r] > fewest) weigh<1, N>(scores + r, chunk, fewest, seen[r], c, m, sum + r);
       float* out = state.out + static_cast<size_t>(r) * state.stride + c;
-      if (!is_first) {
-        sum[r] = vadd(vmul(vload(out), vset(keep[r])), vmul(sum[r], vset(take[r])));
-      }
-      vstore(out, sum[r]);
+      repeat<N>([&](auto i) {
+        vf all = sum[r][i];
+        if (!is_first) {
+          all = vadd(vmul(vload(out + 16 * i), vset(keep[r])), vmul(all, vset(take[r])));
+        }
+        vstore(out + 16 * i, all);
+      });
     }
   });
 }
@@ -539,7 +616,7 @@ namespace PONDER_ARCH {
 constexpr ponder::Kernels table(const char* name) {
   return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
           product,     rms_norm,           rope,             swiglu,           log_softmax,
-          attend,      swiglu_gradients,   attend_gradients, norm_gradients,
+          sample,      attend,             swiglu_gradients, attend_gradients, norm_gradients,
           pick,        pick_gradients,     nullptr,          nullptr,
           nullptr};
 }

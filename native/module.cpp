@@ -246,6 +246,17 @@ void log_softmax(Ops& ops, nb::handle x, nb::handle y) {
   ops.log_softmax(in.data<float>(), in.dim(0), in.dim(1), out.data<float>());
 }
 
+void sample(Ops& ops, nb::handle x, nb::handle inverse, nb::handle at, nb::handle index,
+            nb::handle logprob) {
+  const Array in(x, "logits", 2, 'f'), scale(inverse, "inverse", 1, 'f'), place(at, "at", 1, 'd');
+  const Array ids(index, "index", 1, 'i', true), out(logprob, "logprob", 1, 'f', true);
+  for (const Array* a : {&scale, &place, &ids, &out}) a->expect(0, in.dim(0), "rows of logits");
+  require(in.dim(1) > 0, "logits must have at least one column");
+  const Unlocked unlocked(2 * rows_cost_ns(in.dim(0), in.dim(1)));
+  ops.sample(in.data<float>(), in.dim(0), in.dim(1), scale.data<float>(), place.data<double>(),
+             ids.data<int32_t>(), out.data<float>());
+}
+
 Heads heads_of(const Array& a) { return {a.data<float>(), a.stride(0), a.stride(1)}; }
 
 // What attention with and without a cache have in common.
@@ -375,6 +386,7 @@ NB_MODULE(_native, m) {
       .def("rope", &ponder::rope)
       .def("swiglu", &ponder::swiglu)
       .def("log_softmax", &ponder::log_softmax)
+      .def("sample", &ponder::sample)
       .def("swiglu_gradients", &ponder::swiglu_gradients)
       .def("norm_gradients", &ponder::norm_gradients, nb::arg(), nb::arg(), nb::arg(), nb::arg(),
            nb::arg().none(), nb::arg(), nb::arg(), nb::arg())

@@ -311,6 +311,17 @@ void Ops::log_softmax(const float* x, int rows, int n, float* y) {
   });
 }
 
+void Ops::sample(const float* x, int rows, int n, const float* inverse, const double* at,
+                 int32_t* index, float* logprob) {
+  over_rows(rows, static_cast<size_t>(n) * 4, [&](int first, int last) {
+    float* memory = scratch<float>(sample_scratch(n));
+    for (int r = first; r < last; ++r) {
+      kernels_.sample(x + static_cast<size_t>(r) * n, n, inverse[r], at[r], memory, index + r,
+                      logprob + r);
+    }
+  });
+}
+
 namespace {
 
 void write_pool(const Attend& a) {

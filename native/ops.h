@@ -93,6 +93,8 @@ class Ops {
   void rope(Heads x, int rows, int heads, const float* cos, const float* sin, int half, float* y);
   void swiglu(const float* gate_up, int rows, int n, float* y);
   void log_softmax(const float* x, int rows, int n, float* y);
+  void sample(const float* x, int rows, int n, const float* inverse, const double* at,
+              int32_t* index, float* logprob);
   void attend(const Attend& a);
   void swiglu_gradients(const float* gate_up, const float* dy, int rows, int n, float* d_gate_up);
   void attend_gradients(const Attend& a, const Gradients& g);

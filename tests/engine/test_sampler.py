@@ -12,16 +12,24 @@ from ponder.core.types import SamplingParams
 from ponder.engine.sampler import (
     RowSampler,
     candidates,
-    draw,
-    draw_rows,
     sample_rows,
     top_logprobs,
-    uniform,
+    uniforms,
 )
+from ponder.model.ops import scalar
+from ponder.model.ops.reference import ReferenceOps
 
 ROWS = st.lists(st.integers(-20, 20), min_size=2, max_size=40).map(
     lambda values: np.array(values, np.float32) / 4
 )
+
+
+def uniform(seed: int, choice: int, position: int) -> float:
+    return float(uniforms([(seed, choice, position)])[0])
+
+
+def draw(row, temperature: float, at: float) -> int:
+    return int(scalar.draw(row[None], np.array([1 / temperature], np.float32), np.array([at]))[0])
 
 
 def by_likelihood(row) -> list[int]:
@@ -166,23 +174,13 @@ def test_a_row_is_sampled_the_same_in_any_company():
     ]
     samplers = [RowSampler(ways[i % 4], 777, (), i) for i in range(32)]
     positions = list(range(32))
-    batch = sample_rows(samplers, logits_NV, [5] * 32, positions, [None] * 32)
+    ops = ReferenceOps()
+    ids, logprobs = sample_rows(ops, samplers, logits_NV, [5] * 32, positions, [None] * 32)
+    logprobs_NV = ops.log_softmax(logits_NV)
     for i in range(32):
-        alone = sample_rows([samplers[i]], logits_NV[i : i + 1].copy(), [5], [i], [None])
-        assert alone == batch[i : i + 1]
-
-
-@pytest.mark.parametrize("size", [256, 2048, 20032])
-def test_rows_drawn_together_are_those_drawn_alone(size):
-    rng = np.random.default_rng(size)
-    logits_NV = (rng.standard_normal((70, size)) * rng.choice([0.1, 3, 30], (70, 1))).astype("f4")
-    logits_NV[3, 1:] = -np.inf
-    temperatures = rng.choice([0.3, 1.0, 1.7], 70).tolist()
-    at = [0.0, 1 - 2**-53, *rng.random(68).tolist()]
-    alone = [draw(*each) for each in zip(logits_NV, temperatures, at, strict=True)]
-    assert draw_rows(logits_NV, temperatures, at) == alone
-    assert draw_rows(logits_NV[5:6].copy(), temperatures[5:6], at[5:6]) == alone[5:6]
-    assert len(set(alone)) > 30
+        alone = sample_rows(ops, [samplers[i]], logits_NV[i : i + 1].copy(), [5], [i], [None])
+        assert alone == ([ids[i]], [logprobs[i]])
+        assert logprobs[i] == (logprobs_NV[i, ids[i]] if i % 4 == 1 else None)
 
 
 def test_logits_that_are_no_numbers_are_an_error():
@@ -191,7 +189,7 @@ def test_logits_that_are_no_numbers_are_an_error():
     for temperature in (0.0, 1.0):
         sampler = RowSampler(SamplingParams(temperature=temperature), 9, (), 0)
         with pytest.raises(BackendError, match="logit nan for token 4"):
-            sample_rows([sampler], row, [0], [0], [None])
+            sample_rows(ReferenceOps(), [sampler], row, [0], [0], [None])
 
 
 def test_alternatives_are_the_likeliest_first_and_ties_by_lower_id():

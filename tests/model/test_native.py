@@ -34,6 +34,24 @@ def same_bits(a, b):
     np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("size", [1, 5, 16, 63, 64, 65, 777, 2048])
+def test_samples_are_the_definition(ops, size):
+    rng = np.random.default_rng(size)
+    logits = normal(rng, 70, size) * rng.choice([0.1, 3, 30], (70, 1)).astype(np.float32)
+    logits[3, 1:] = -np.inf
+    logits[4, size // 2], logits[5, -1], logits[6] = np.nan, np.inf, -np.inf
+    inverse = (1 / rng.choice([0.3, 1.0, 1.7], 70)).astype(np.float32)
+    at = np.array([0.0, 1 - 2**-53, *rng.random(68)])
+    ids, logprobs = ops.sample(logits, inverse, at)
+    expected_ids, expected = REFERENCE.sample(logits, inverse, at)
+    assert np.flatnonzero(np.isnan(logprobs)).tolist() == [4, 5, 6]
+    sound = ~np.isnan(expected)
+    assert (ids[sound] == expected_ids[sound]).all() and sound.sum() == 67
+    same_bits(logprobs[sound], expected[sound])
+    same_bits(expected[sound], REFERENCE.log_softmax(logits[sound])[np.arange(67), ids[sound]])
+
+
 @pytest.mark.parametrize("columns", [1, 5, 16, 100, 128, 130, 192, 384, 896])
 def test_int8_linear_is_the_definition(ops, columns):
     rng = np.random.default_rng(columns)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -141,9 +141,8 @@ class Usage:
     """Tokens between the tags; part of `completion_tokens`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
-    """What one engine step gave one choice of one request."""
+class TokenEvent(NamedTuple):
+    """What one engine step gave one choice of one request. A tuple: hundreds are made in a step."""
 
     request_id: str
     choice: int

@@ -87,28 +87,19 @@ class Choice:
             return self.num_emitted - 1
         return len(self.ids) - 1
 
-    def num_wanted(self, count: int) -> int:
-        """How many of the last rows of the next `count` need logits: those that score or sample an id."""
-        end = self.num_computed + count
-        if self.params.logprobs is not None:
-            return max(0, end - max(self.num_computed, self.num_skippable))
-        return int(end == len(self.ids) and self.num_completed < self.limit)
-
-    def samples_after(self, count: int) -> bool:
-        """Whether running `count` more ids ends in a newly sampled one."""
-        return count == self.num_uncomputed and self.num_completed < self.limit
-
     def accept(self, token_id: int) -> None:
         """Append a sampled id, and whatever the thinking state makes follow it."""
         self.ids.append(token_id)
-        self.sampler.observe(token_id)
+        if self.sampler.counts:
+            self.sampler.observe(token_id)
         thinking = self.thinking
         is_answer = thinking.state == "answering"
         if token_id in self.end_ids or (is_answer and token_id in self.params.stop_ids):
             thinking.end_text()
             self.matched = token_id
             return
-        self.force(thinking.advance(token_id))
+        if forced := thinking.advance(token_id):
+            self.force(forced)
         if self.stops is not None and is_answer and thinking.state == "answering":
             self.matched = self.stops.feed(token_id)
 

@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ponder.core.types import Phase, TokenEvent, TokenLogprob, Usage
 from ponder.engine.choice import Choice
 from ponder.engine.finish import Finish
-from ponder.engine.runner import F32, Runner
+from ponder.engine.runner import Runner
 from ponder.engine.sampler import sample_rows, top_logprobs
 from ponder.engine.scheduler import Slice
 from ponder.engine.thinking import ANSWER, THOUGHT
+from ponder.model.ops.protocol import Ops
+from ponder.model.ops.scalar import F32
 
 
-def sample_slices(slices: Sequence[Slice], logits_NV: F32 | None) -> list[int | None]:
-    """The id each slice ends in: sampled from its last row, or None where it samples none."""
-    if logits_NV is None:
-        return [None] * len(slices)
-    sampling: list[Choice] = []
+class Sampled(NamedTuple):
+    """What a slice ends in."""
+
+    token_id: int
+    logprob: float | None
+    """Raw, where it fell out of the sampling."""
+
+
+def sample_slices(slices: Sequence[Slice], logits_NV: F32 | None, ops: Ops) -> list[Sampled | None]:
+    """What each slice ends in, by its last row; None where it samples nothing."""
+    found: list[Sampled | None] = [None] * len(slices)
+    places: list[int] = []
     rows: list[int] = []
     row = -1
-    for each in slices:
-        row += each.choice.num_wanted(each.count)
-        if each.choice.samples_after(each.count):
-            sampling.append(each.choice)
+    for place, each in enumerate(slices):
+        row += each.num_wanted
+        if each.samples:
+            places.append(place)
             rows.append(row)
-    if not sampling:
-        return [None] * len(slices)
-    ids = iter(
-        sample_rows(
-            [choice.sampler for choice in sampling],
-            logits_NV if len(rows) == len(logits_NV) else logits_NV[rows],
-            [choice.seed for choice in sampling],
-            [choice.num_completed for choice in sampling],
-            [choice.thinking.banned_id() for choice in sampling],
-        )
+    if logits_NV is None or not rows:
+        return found
+    choices = [slices[place].choice for place in places]
+    ids, logprobs = sample_rows(
+        ops,
+        [choice.sampler for choice in choices],
+        logits_NV if len(rows) == len(logits_NV) else logits_NV[rows],
+        [choice.seed for choice in choices],
+        [len(choice.ids) - choice.prompt_len for choice in choices],
+        [choice.thinking.banned_id() for choice in choices],
     )
-    return [next(ids) if each.choice.samples_after(each.count) else None for each in slices]
+    for place, token_id, logprob in zip(places, ids, logprobs, strict=True):
+        found[place] = Sampled(token_id, logprob)
+    return found
 
 
-def score_slices(slices: Sequence[Slice], sampled: Sequence[int | None], runner: Runner) -> None:
+def score_slices(
+    slices: Sequence[Slice], sampled: Sequence[Sampled | None], runner: Runner
+) -> None:
     """Record the log-probabilities of the ids that the wanted rows predict, known ones and sampled."""
     rows: list[int] = []
     wanted: list[tuple[Choice, int, int]] = []
     first = 0
-    for each, sampled_id in zip(slices, sampled, strict=True):
-        choice = each.choice
-        num_rows = choice.num_wanted(each.count)
+    for (choice, count, num_rows, _), new in zip(slices, sampled, strict=True):
         num_top = choice.params.logprobs
-        if num_top is not None and num_rows:
-            end = choice.num_computed + each.count + 1
+        if num_top is None or not num_rows:
+            pass
+        elif num_rows == 1 and num_top == 0 and new is not None and new.logprob is not None:
+            choice.scored.append(TokenLogprob(new.token_id, new.logprob))
+        else:
+            end = choice.num_computed + count + 1
             ids = list(choice.ids[end - num_rows : end])
-            if sampled_id is not None:
-                ids.append(sampled_id)
+            if new is not None:
+                ids.append(new.token_id)
             rows.extend(range(first, first + len(ids)))
             wanted.extend((choice, token_id, num_top) for token_id in ids)
         first += num_rows
@@ -67,29 +83,28 @@ def score_slices(slices: Sequence[Slice], sampled: Sequence[int | None], runner:
             choice.scored.append(TokenLogprob(token_id, values[row], top))
 
 
-def events_of(choice: Choice, finish: Finish | None) -> Iterator[TokenEvent]:
+def events_of(choice: Choice, finish: Finish | None) -> list[TokenEvent]:
     """What can be given to the caller now, one event a phase; the last one carries the end."""
-    marks = choice.thinking.marks
     scored = choice.scored
-    at = choice.num_emitted
+    at, first = choice.num_emitted, choice.prompt_len
     end = len(choice.ids) if choice.params.logprobs is None else at + len(scored)
     forced = choice.forced
     choice.scored = []
     choice.num_emitted = end
     if forced:
         choice.forced = [place for place in forced if place >= end]
+    events: list[TokenEvent] = []
     while True:
-        stop = _phase_end(marks, at - choice.prompt_len, end - choice.prompt_len)
-        stop += choice.prompt_len
+        stop = _phase_end(choice.thinking.marks, at - first, end - first) + first
         is_last = stop == end
         if at < stop or finish:
             phase: Phase = "answering" if _is_answer(choice, at) else "thinking"
             ids = tuple(choice.ids[at:stop])
             logprobs = tuple(scored[: stop - at])
-            places = tuple(place - at for place in forced if at <= place < stop)
-            yield _event(choice, ids, phase, logprobs, places, finish if is_last else None)
+            places = tuple([place - at for place in forced if at <= place < stop]) if forced else ()
+            events.append(_event(choice, ids, phase, logprobs, places, finish if is_last else None))
         if is_last:
-            return
+            return events
         scored = scored[stop - at :]
         at = stop
 

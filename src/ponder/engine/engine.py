@@ -11,7 +11,7 @@ from ponder.core.types import TokenEvent, TokenRequest
 from ponder.engine.cache import PageCache
 from ponder.engine.choice import Choice, check_request, new_choice
 from ponder.engine.config import EngineConfig, context_len_of, num_pages_of
-from ponder.engine.deliver import events_of, sample_slices, score_slices
+from ponder.engine.deliver import Sampled, events_of, sample_slices, score_slices
 from ponder.engine.finish import Finish, finish_of
 from ponder.engine.runner import LanguageModel, Runner
 from ponder.engine.scheduler import Scheduler, Slice
@@ -140,28 +140,28 @@ class Engine:
     def step(self) -> list[TokenEvent]:
         """Run one batch and return what it gave, each choice's events in order. Empty work when idle."""
         slices = self._scheduler.plan()
-        assert bool(self._choices) == bool(slices) and all(each.count for each in slices), (
-            f"{len(self._choices)} requests are alive, planned are {[s.count for s in slices]} ids"
+        assert bool(self._choices) == bool(slices) and all(each.num_ids for each in slices), (
+            f"{len(self._choices)} requests are alive, planned are {[s.num_ids for s in slices]} ids"
         )
         if slices:
             logits_NV = self._runner.run(slices)
-            sampled = sample_slices(slices, logits_NV)
+            sampled = sample_slices(slices, logits_NV, self._runner.ops)
             score_slices(slices, sampled, self._runner)
-            for each, sampled_id in zip(slices, sampled, strict=True):
-                self._deliver(each, sampled_id)
+            for each, new in zip(slices, sampled, strict=True):
+                self._deliver(each, new)
         if not self._choices:
             self._cache.check_idle()
         events, self._outbox = self._outbox, []
         return events
 
-    def _deliver(self, each: Slice, sampled_id: int | None) -> None:
+    def _deliver(self, each: Slice, new: Sampled | None) -> None:
         choice = each.choice
-        choice.num_computed += each.count
+        choice.num_computed += each.num_ids
         if choice.num_computed >= choice.prompt_len:
             choice.has_prefilled = True
         self._cache.register(choice.lease, choice.ids, choice.num_computed)
-        if sampled_id is not None:
-            choice.accept(sampled_id)
+        if new is not None:
+            choice.accept(new.token_id)
         finish = finish_of(choice)
         if finish is None:
             self._outbox.extend(events_of(choice, None))

@@ -44,6 +44,10 @@ class Runner:
         self._logits_NV: Array = None
         """Of the latest step, as the op set's array."""
 
+    @property
+    def ops(self) -> Ops:
+        return self._model.ops
+
     def replace_model(self, model: LanguageModel) -> None:
         """Run this one from now on; the pool stays, for its shape is the same."""
         assert model.config == self._model.config, (
@@ -57,14 +61,14 @@ class Runner:
         starts = array("i", (0,))
         lengths = array("i")
         rows: list[int] = []
-        for each in slices:
-            choice, count = each.choice, each.count
+        end = 0
+        for choice, count, num_wanted, _ in slices:
             done = choice.num_computed
-            tokens.extend(choice.ids[done : done + count])
+            tokens += choice.ids[done : done + count]
             lengths.append(done)
-            end = len(tokens)
+            end += count
             starts.append(end)
-            rows.extend(range(end - choice.num_wanted(count), end))
+            rows += range(end - num_wanted, end)
         tokens_T = np.frombuffer(tokens, np.int32)
         starts_S1 = np.frombuffer(starts, np.int32)
         lengths_S = np.frombuffer(lengths, np.int32)
@@ -79,7 +83,7 @@ class Runner:
         hidden_TD = self._model.forward(tokens_T, positions_T, view)
         if not rows:
             return None
-        hidden_ND = hidden_TD if len(rows) == len(tokens) else hidden_TD[rows]
+        hidden_ND = hidden_TD if len(rows) == end else hidden_TD[rows]
         self._logits_NV = self._model.logits(hidden_ND)
         return self._model.ops.to_numpy(self._logits_NV)
 
@@ -99,9 +103,8 @@ def _positions(starts_S1: I32, lengths_S: I32) -> I32:
 
 
 def _page_table(slices: Sequence[Slice]) -> I32:
-    widest = max(len(each.choice.lease.pages) for each in slices)
-    pages_SP = np.full((len(slices), widest), -1, np.int32)
-    for row, each in enumerate(slices):
-        pages = each.choice.lease.pages
-        pages_SP[row, : len(pages)] = pages
-    return pages_SP
+    rows = [each.choice.lease.pages.tobytes() for each in slices]
+    row_bytes = max(map(len, rows))
+    none = b"\xff"  # four of them are -1
+    table = b"".join([row.ljust(row_bytes, none) for row in rows])
+    return np.frombuffer(table, np.int32).reshape(len(slices), -1)

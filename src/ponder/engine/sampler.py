@@ -1,7 +1,7 @@
 """engine/sampler: one token id from one row of logits, under that request's parameters.
 
 Each row's arithmetic is its own, in its own order, so what is sampled depends on nothing else in the batch: rows
-are only taken together for `argmax`, elementwise operations and sums along the row. Randomness is one uniform
+are only taken together for `argmax` and by the op set's `sample`. Randomness is one uniform
 number a token, a pure function of (seed, choice, position). Order: penalties and bias, top_k, top_p, min_p,
 temperature.
 
@@ -10,47 +10,42 @@ Letters: V vocabulary, N rows, M candidates left.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponder.core.errors import BackendError
 from ponder.core.types import SamplingParams
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-
-BLOCK = 64
-TILE = 1 << 18
-"""Most numbers that `draw_rows` holds at a time."""
+from ponder.model.ops import scalar
+from ponder.model.ops.protocol import Ops
+from ponder.model.ops.scalar import F32, F64, I64
 
 _COUNTER = struct.Struct("<QQQ")
 
 
-def uniform(seed: int, choice: int, position: int) -> float:
-    """A number in [0, 1) from 53 bits of BLAKE2b over the three counters."""
-    digest = hashlib.blake2b(_COUNTER.pack(seed, choice, position), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+def uniforms(keys: Iterable[tuple[int, int, int]]) -> F64:
+    """For each (seed, choice, position) a number in [0, 1) from 53 bits of BLAKE2b over the three counters."""
+    pack = _COUNTER.pack
+    digests = b"".join([blake2b(pack(*key), digest_size=8).digest() for key in keys])
+    return (np.frombuffer(digests, "<u8") >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 class RowSampler:
     """How one choice is sampled, with the counts its penalties need."""
 
     __slots__ = (
-        *("_bias", "_bias_ids", "_choice", "_counts_V", "_params", "_seen_V"),
-        *("is_drawn_whole", "is_plain"),
+        *("_bias", "_bias_ids", "_counts_V", "_is_plain", "_params", "_seen_V"),
+        *("choice", "counts", "inverse", "is_drawn_whole", "is_greedy"),
     )
 
     def __init__(
         self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], choice: int
     ) -> None:
         self._params = params
-        self._choice = choice
+        self.choice = choice
         self._bias_ids = np.array(list(params.logit_bias), np.int64)
         self._bias = np.array(list(params.logit_bias.values()), np.float32)
         self._counts_V: F32 | None = None
@@ -60,24 +55,16 @@ class RowSampler:
         if params.repetition_penalty != 1:
             self._seen_V = np.zeros(vocab_size, np.bool_)
             self._seen_V[np.array(prompt_ids, np.int64)] = True
-        self.is_plain = not self._bias.size and self._counts_V is None and self._seen_V is None
-        """Logits are used as they come."""
-
-        plain = params.top_k == 0 and params.top_p == 1 and params.min_p == 0
-        self.is_drawn_whole = self.is_plain and plain and params.temperature > 0
+        self.counts = self._counts_V is not None or self._seen_V is not None
+        """Completion tokens matter: `observe` them."""
+        self._is_plain = not self._bias.size and not self.counts
+        is_hot = params.temperature > 0
+        self.inverse = 1 / params.temperature if is_hot else 1.0
+        whole = params.top_k == 0 and params.top_p == 1 and params.min_p == 0
+        self.is_drawn_whole = self._is_plain and whole and is_hot
         """The id is drawn from the logits as they come, all of them."""
-
-    @property
-    def is_greedy(self) -> bool:
-        return self._params.temperature == 0
-
-    @property
-    def temperature(self) -> float:
-        return self._params.temperature
-
-    def chance(self, seed: int, position: int) -> float:
-        """The number that decides the id at `position`."""
-        return uniform(seed, self._choice, position)
+        self.is_greedy = self._is_plain and not is_hot
+        """The id is the likeliest by the logits as they come."""
 
     def observe(self, token_id: int) -> None:
         """Count a completion token, sampled or forced."""
@@ -89,13 +76,15 @@ class RowSampler:
     def sample(self, logits_V: F32, seed: int, position: int, banned_id: int | None) -> int:
         """The id at `position` of the completion; the row is not changed."""
         params = self._params
-        if not self.is_plain or banned_id is not None:
+        if not self._is_plain or banned_id is not None:
             logits_V = self._adjusted(logits_V, banned_id)
         if params.temperature == 0:
             return int(logits_V.argmax())
         ids_M = candidates(logits_V, params.top_k, params.top_p, params.min_p)
         kept_M = logits_V if ids_M is None else logits_V[ids_M]
-        index = draw(kept_M, params.temperature, self.chance(seed, position))
+        at_N = uniforms([(seed, self.choice, position)])
+        inverse_N = np.array([self.inverse], np.float32)
+        index = int(scalar.draw(kept_M[None], inverse_N, at_N)[0])
         return index if ids_M is None else int(ids_M[index])
 
     def _adjusted(self, logits_V: F32, banned_id: int | None) -> F32:
@@ -131,98 +120,55 @@ def candidates(logits_V: F32, top_k: int, top_p: float, min_p: float) -> I64 | N
     return ids_M
 
 
-def draw(logits_M: F32, temperature: float, at: float) -> int:
-    """The index whose share of exp(logits / temperature), summed in order, covers `at` in [0, 1).
-
-    Long rows are summed in blocks first and then inside the block that is hit; one running sum over
-    a vocabulary would cost several times the rest of the sampler.
-    """
-    weights_M = logits_M - logits_M.max()
-    weights_M *= np.float32(1 / temperature)
-    np.exp(weights_M, out=weights_M)
-    num_blocks = weights_M.size // BLOCK
-    if num_blocks < 4:
-        return _cover(weights_M, at)[0]
-    whole = num_blocks * BLOCK
-    sums_B = weights_M[:whole].reshape(num_blocks, BLOCK).sum(axis=1)
-    if whole < weights_M.size:
-        sums_B = np.append(sums_B, weights_M[whole:].sum())
-    block, share = _cover(sums_B, at)
-    return block * BLOCK + _cover(weights_M[block * BLOCK : (block + 1) * BLOCK], share)[0]
-
-
-def _cover(weights: F32, at: float) -> tuple[int, float]:
-    """The index whose share of the total covers `at`, and where in that share `at` lies, both in [0, 1)."""
-    sums = weights.cumsum(dtype=np.float64)
-    total = float(sums[-1])
-    target = min(at * total, math.nextafter(total, 0))
-    index = int(sums.searchsorted(target, side="right"))
-    start = float(sums[index - 1]) if index else 0.0
-    return index, (target - start) / (float(sums[index]) - start)
-
-
-def draw_rows(logits_NV: F32, temperatures_N: Sequence[float], at_N: Sequence[float]) -> list[int]:
-    """`draw` of every row, the same ids to the bit, for rows of whole blocks."""
-    num_rows, size = logits_NV.shape
-    num_blocks = size // BLOCK
-    assert size % BLOCK == 0 and num_blocks >= 4, f"rows of {size} are not whole blocks"
-    found: list[int] = []
-    tile = max(1, TILE // size)
-    for first in range(0, num_rows, tile):
-        logits_RV = logits_NV[first : first + tile]
-        weights_RV = logits_RV - logits_RV.max(axis=1, keepdims=True)
-        inverse_R = [np.float32(1 / value) for value in temperatures_N[first : first + tile]]
-        weights_RV *= np.array(inverse_R, np.float32)[:, None]
-        np.exp(weights_RV, out=weights_RV)
-        weights_RBK = weights_RV.reshape(-1, num_blocks, BLOCK)
-        block_R, share_R = _cover_rows(
-            weights_RBK.sum(axis=2), np.array(at_N[first : first + tile])
-        )
-        hit_RK = weights_RBK[np.arange(len(block_R)), block_R]
-        found += (block_R * BLOCK + _cover_rows(hit_RK, share_R)[0]).tolist()
-    return found
-
-
-def _cover_rows(weights_RM: F32, at_R: F64) -> tuple[I64, F64]:
-    """`_cover` of every row."""
-    sums_RM = weights_RM.cumsum(axis=1, dtype=np.float64)
-    total_R = sums_RM[:, -1]
-    target_R = np.minimum(at_R * total_R, np.nextafter(total_R, 0))
-    index_R = (sums_RM <= target_R[:, None]).sum(axis=1)
-    rows = np.arange(len(index_R))
-    start_R = np.where(index_R > 0, sums_RM[rows, index_R - 1], 0.0)
-    return index_R, (target_R - start_R) / (sums_RM[rows, index_R] - start_R)
-
-
 def sample_rows(
+    ops: Ops,
     samplers: Sequence[RowSampler],
     logits_NV: F32,
     seeds: Sequence[int],
     positions: Sequence[int],
     banned_ids: Sequence[int | None],
-) -> list[int]:
-    """One id a row. BackendError when a row holds no finite maximum: the model is broken, not the request."""
+) -> tuple[list[int], list[float | None]]:
+    """One id a row, and its raw log-probability where that fell out: where `ops` drew it from the logits as they came.
+
+    BackendError when a row holds no finite maximum: the model is broken, not the request.
+    """
+    num_rows = len(samplers)
+    ids = [0] * num_rows
+    logprobs: list[float | None] = [None] * num_rows
+    drawn = [
+        row
+        for row, (sampler, banned_id) in enumerate(zip(samplers, banned_ids, strict=True))
+        if sampler.is_drawn_whole and banned_id is None
+    ]
+    if drawn:
+        drawn_NV = logits_NV if len(drawn) == num_rows else logits_NV[drawn]
+        inverse_N = np.array([samplers[row].inverse for row in drawn], np.float32)
+        keys = [(seeds[row], samplers[row].choice, positions[row]) for row in drawn]
+        ids_N, logprobs_N = ops.sample(drawn_NV, inverse_N, uniforms(keys))
+        if np.isnan(logprobs_N).any():
+            _greediest(drawn_NV)
+        if len(drawn) == num_rows:
+            return ids_N.tolist(), logprobs_N.tolist()
+        for row, token_id, logprob in zip(drawn, ids_N.tolist(), logprobs_N.tolist(), strict=True):
+            ids[row], logprobs[row] = token_id, logprob
+    others = sorted(set(range(num_rows)).difference(drawn))
+    for row, greediest in zip(others, _greediest(logits_NV[others]), strict=True):
+        sampler, banned_id = samplers[row], banned_ids[row]
+        ids[row] = (
+            greediest
+            if sampler.is_greedy and banned_id is None
+            else sampler.sample(logits_NV[row], seeds[row], positions[row], banned_id)
+        )
+    return ids, logprobs
+
+
+def _greediest(logits_NV: F32) -> list[int]:
+    """The likeliest id of each row; BackendError where there is none."""
     ids: list[int] = logits_NV.argmax(axis=1).tolist()
     tops = logits_NV[np.arange(len(ids)), ids]
     if not np.isfinite(tops).all():
         row = int(np.flatnonzero(~np.isfinite(tops))[0])
         raise BackendError(f"the model gave the logit {tops[row]} for token {ids[row]}")
-    is_blocked = logits_NV.shape[1] % BLOCK == 0 and logits_NV.shape[1] >= 4 * BLOCK
-    together: list[int] = []
-    for row, sampler in enumerate(samplers):
-        is_free = banned_ids[row] is None
-        if is_free and sampler.is_drawn_whole and is_blocked:
-            together.append(row)
-        elif not (is_free and sampler.is_plain and sampler.is_greedy):
-            ids[row] = sampler.sample(logits_NV[row], seeds[row], positions[row], banned_ids[row])
-    if together:
-        drawn = draw_rows(
-            logits_NV if len(together) == len(ids) else logits_NV[together],
-            [samplers[row].temperature for row in together],
-            [samplers[row].chance(seeds[row], positions[row]) for row in together],
-        )
-        for row, token_id in zip(together, drawn, strict=True):
-            ids[row] = token_id
     return ids
 
 
@@ -256,7 +202,7 @@ def _nucleus(logits_V: F32, ids_M: I64 | None, top_p: float) -> I64:
     values_M = logits_V if ids_M is None else logits_V[ids_M]
     weights_M = np.exp(values_M - values_M.max())
     total = float(weights_M.sum(dtype=np.float64))
-    if weights_M.size > 4 * BLOCK:
+    if weights_M.size > 256:
         least = np.float32((1 - top_p) * total / weights_M.size * 0.999)
         near = np.flatnonzero(weights_M >= least)
         order = near[np.argsort(-values_M[near], kind="stable")]

@@ -10,8 +10,8 @@ so the oldest always moves.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from ponder.engine.cache import PageCache
 from ponder.engine.choice import Choice
@@ -19,12 +19,25 @@ from ponder.engine.choice import Choice
 _by_order = attrgetter("order")
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The next `count` uncomputed ids of a choice."""
+class Slice(NamedTuple):
+    """The next `num_ids` uncomputed ids of a choice."""
 
     choice: Choice
-    count: int
+    num_ids: int
+    num_wanted: int
+    """How many of its last rows need logits: those that score or sample an id."""
+    samples: bool
+    """It ends in a newly sampled id."""
+
+
+def slice_of(choice: Choice, count: int) -> Slice:
+    """A slice as things stand; it holds for this step."""
+    end, known = choice.num_computed + count, len(choice.ids)
+    samples = end == known and known - choice.prompt_len < choice.limit
+    if choice.params.logprobs is None:
+        return Slice(choice, count, int(samples), samples)
+    first = max(choice.num_computed, choice.num_skippable)
+    return Slice(choice, count, max(0, end - first), samples)
 
 
 class Scheduler:
@@ -63,10 +76,12 @@ class Scheduler:
     def _make_room(self) -> bool:
         """Reserve pages for all known ids of the running, oldest first; True if someone was preempted."""
         has_preempted = False
+        page_len = self._cache.page_len
         index = 0
         while index < len(self.running):
             choice = self.running[index]
-            if self._cache.reserve(choice.lease, len(choice.ids)):
+            lease, known = choice.lease, len(choice.ids)
+            if known <= len(lease.pages) * page_len or self._cache.reserve(lease, known):
                 index += 1
             else:
                 self._preempt(self.running.pop())
@@ -86,7 +101,7 @@ class Scheduler:
         longer: list[Choice] = []
         for choice in self.running:
             if choice.num_uncomputed == 1:
-                slices.append(Slice(choice, 1))
+                slices.append(slice_of(choice, 1))
                 left -= 1
             else:
                 longer.append(choice)
@@ -94,7 +109,7 @@ class Scheduler:
             if left == 0:
                 break
             count = min(left, choice.num_uncomputed)
-            slices.append(Slice(choice, count))
+            slices.append(slice_of(choice, count))
             left -= count
         return slices, left
 
@@ -111,7 +126,7 @@ class Scheduler:
             del self.waiting[index]
             insort(self.running, choice, key=_by_order)
             count = min(left, choice.num_uncomputed)
-            slices.append(Slice(choice, count))
+            slices.append(slice_of(choice, count))
             left -= count
 
     def _seat(self, choice: Choice) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ponder.model.ops.scalar import F32
+from ponder.model.ops.scalar import F32, F64
 
 class Linear:
     @property
@@ -42,6 +42,9 @@ class Ops:
     def rope(self, x: F32, cos: F32, sin: F32, y: F32, /) -> None: ...
     def swiglu(self, gate_up: F32, y: F32, /) -> None: ...
     def log_softmax(self, x: F32, y: F32, /) -> None: ...
+    def sample(
+        self, x: F32, inverse: F32, at: F64, ids: NDArray[Any], logprobs: F32, /
+    ) -> None: ...
     def norm_gradients(
         self,
         x: F32,

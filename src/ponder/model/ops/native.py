@@ -5,6 +5,8 @@ Each verb allocates its result and hands plain arrays to the extension, which ch
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from ponder.model.config import ModelConfig
 from ponder.model.ops import _native, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
-from ponder.model.ops.scalar import F32
+from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, PagedView, View
 
@@ -184,15 +186,29 @@ class NativeOps:
         self._ops.log_softmax(logits_NV, y)
         return y
 
+    def sample(self, logits_NV: F32, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        rows = len(logits_NV)
+        ids_N, logprobs_N = _empty(rows, np.int32), _empty(rows, _f32)
+        self._ops.sample(logits_NV, inverse_N, at_N, ids_N, logprobs_N)
+        return ids_N, logprobs_N
+
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
-        return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
+        return KVPool(_pages(shape), _pages(shape), num_pages, page_len)
 
     def from_numpy(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         return array
 
     def to_numpy(self, array: Any) -> F32:
         return array
+
+
+def _pages(shape: tuple[int, ...]) -> F32:
+    """Zeros that take memory when they are first written, in huge pages where the system has them."""
+    memory = mmap.mmap(-1, math.prod(shape) * _f32.itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, _f32).reshape(shape)
 
 
 def _packable(stored: Stored) -> Stored:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.model.config import ModelConfig
+from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, View
 
@@ -108,6 +109,13 @@ class Ops(Protocol):
 
     def log_softmax(self, logits_NV: Array) -> Array:
         """Log-probabilities, float32, shape of the input."""
+        ...
+
+    def sample(self, logits_NV: Array, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        """(ids_N, logprobs_N): one id a row by `scalar.draw`, and the log-probability that `log_softmax` has for it.
+
+        A log-probability is NaN, and the id of no use, where a row holds a NaN or no finite maximum.
+        """
         ...
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:

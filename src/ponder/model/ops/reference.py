@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ponder.model.config import ModelConfig
 from ponder.model.ops import attention, int8, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
-from ponder.model.ops.scalar import F32
+from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, View
 
@@ -121,6 +121,9 @@ class ReferenceOps:
     def log_softmax(self, logits_NV: F32) -> F32:
         return scalar.log_softmax(logits_NV)
 
+    def sample(self, logits_NV: F32, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        return sample(logits_NV, self.log_softmax(logits_NV), inverse_N, at_N)
+
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
         return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
@@ -130,3 +133,12 @@ class ReferenceOps:
 
     def to_numpy(self, array: Any) -> F32:
         return array
+
+
+def sample(logits_NV: F32, logprobs_NV: F32, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+    """The verb, of rows whose log-probabilities are known."""
+    ids_N = np.zeros(len(logits_NV), np.int32)
+    sound = np.flatnonzero(np.isfinite(logprobs_NV.max(axis=1)))
+    ids_N[sound] = scalar.draw(logits_NV[sound], inverse_N[sound], at_N[sound])
+    logprobs_N = logprobs_NV[np.arange(len(ids_N)), ids_N]
+    return ids_N, logprobs_N

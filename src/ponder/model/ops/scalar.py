@@ -17,6 +17,10 @@ silu(x)          x / (1 + exp32(−x))
 rms_norm(x)      s = dot(x, x) / float(D);  r = 1 / sqrt(s + eps);  y[i] = (x[i]·r)·weight[i]
 rope(a, b)       (a·cos) − (b·sin)  and  (b·cos) + (a·sin)
 log_softmax(x)   m = max x;  s = lane_sum of exp32(x[i] − m);  y[i] = (x[i] − m) − float32(log(double(s)))
+draw(x, t, at)   w[i] = exp32((x[i] − m)·t);  s[b] = lane_sum of the b-th 64 of them, for at in [0, 1)
+                 cover(s, at) finds the block, cover of its weights the place in it; both add in float64, ascending:
+                     target = min(at·Σs, the number before Σs);  the first whose running sum is above it is found;
+                     the next at is (target − the sum before) / (the sum there − the sum before)
 attention        per query row and head, over chunks of 256 absolute slots in ascending order, the last one ragged:
                      score[p] = dot(q, k[p]) · scale;  m_c = max score;  w[p] = exp32(score[p] − m_c)
                      l_c = lane_sum of w (lanes count from the chunk's first slot)
@@ -36,8 +40,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 
 LANES = 16
+DRAW_BLOCK = 64
+"""Weights that a draw sums before it sums the sums: one running sum over a vocabulary is slow."""
 
 LOG2E = np.float32(1.4426950408889634)
 LN2_HI = np.float32(0.693359375)
@@ -108,6 +117,29 @@ def log_softmax(x: F32) -> F32:
     shifted = x - x.max(axis=-1, keepdims=True)
     total = lane_sum(exp32(shifted))
     return shifted - np.log(total.astype(np.float64)).astype(np.float32)[..., None]
+
+
+def draw(x_NV: F32, inverse_N: F32, at_N: F64) -> I64:
+    """For each row the index that `at` in [0, 1) falls on among shares exp(x · inverse temperature)."""
+    num_rows, size = x_NV.shape
+    blocks = -(-size // DRAW_BLOCK)
+    w_NBK = np.zeros((num_rows, blocks * DRAW_BLOCK), np.float32)
+    shifted_NV = x_NV - x_NV.max(axis=1, keepdims=True)
+    w_NBK[:, :size] = exp32(shifted_NV * inverse_N[:, None])
+    w_NBK = w_NBK.reshape(num_rows, blocks, DRAW_BLOCK)
+    block_N, share_N = _cover(lane_sum(w_NBK), at_N)
+    index_N, _ = _cover(w_NBK[np.arange(num_rows), block_N], share_N)
+    return block_N * DRAW_BLOCK + index_N
+
+
+def _cover(w_NM: F32, at_N: F64) -> tuple[I64, F64]:
+    sums_NM = w_NM.cumsum(axis=1, dtype=np.float64)
+    total_N = sums_NM[:, -1]
+    target_N = np.minimum(at_N * total_N, np.nextafter(total_N, 0))
+    index_N = (sums_NM <= target_N[:, None]).sum(axis=1)
+    rows = np.arange(len(index_N))
+    start_N = np.where(index_N > 0, sums_NM[rows, index_N - 1], 0.0)
+    return index_N, (target_N - start_N) / (sums_NM[rows, index_N] - start_N)
 
 
 def float32_of(stored: NDArray[Any]) -> F32:

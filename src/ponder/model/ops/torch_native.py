@@ -19,6 +19,7 @@ from torch.autograd import Function
 from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig
 from ponder.model.ops.protocol import GradientOps, Stored, WeightsFormat
+from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.ops.torch_blocks import key_rows
 from ponder.model.ops.torch_ops import TorchOps
 from ponder.model.rope import RopeTable
@@ -143,6 +144,9 @@ class NativeTorchOps:
 
     def pick(self, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         return cast("tuple[Tensor, Tensor]", _Pick.apply(logits_NV, targets_N, self.kernels))
+
+    def sample(self, logits_NV: Tensor, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        return self.kernels.sample(self.to_numpy(logits_NV), inverse_N, at_N)
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         return self._plain.new_pool(config, num_pages, page_len)

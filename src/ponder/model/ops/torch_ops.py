@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from ponder.core.errors import ConfigError
 from ponder.model.config import ModelConfig
+from ponder.model.ops import reference
 from ponder.model.ops.protocol import Stored, WeightsFormat
-from ponder.model.ops.scalar import float32_of
+from ponder.model.ops.scalar import F32, F64, I32, float32_of
 from ponder.model.ops.torch_blocks import blocks_of
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVPool, PackedView, View
@@ -129,6 +130,11 @@ class TorchOps:
     def pick(self, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """(each target's log-probability, each row's entropy without gradients)."""
         return cast("tuple[Tensor, Tensor]", _Picked.apply(logits_NV, targets_N))
+
+    def sample(self, logits_NV: Tensor, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
+        return reference.sample(
+            self.to_numpy(logits_NV), self.to_numpy(self.log_softmax(logits_NV)), inverse_N, at_N
+        )
 
     def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
         raise ConfigError("a paged cache in the torch op set", "load the model with ops='native'")
