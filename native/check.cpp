@@ -47,7 +47,7 @@ Floats product(const Kernels& k, const Floats& w, const Floats& x, int rows, int
                    scales.data() + static_cast<size_t>(r) * groups);
   }
   const ponder::Product p{panels.data(), bytes,         columns, 29,
-                          q.data(),      scales.data(), nullptr, y.data()};
+                          q.data(),      scales.data(), nullptr, y.data(), 29};
   k.product(ponder::Format::kInt8, p, 0, 2, 0, rows);
   return y;
 }

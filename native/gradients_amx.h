@@ -29,13 +29,12 @@ struct Scratch {
   }
 };
 
-// A matrix of fp32 rows, contiguous.
+// A matrix of fp32 rows, `row` floats apart.
 struct Rows {
   const float* data;
   int count, columns;
-  const float* operator[](int t) const {
-    return t < count ? data + static_cast<size_t>(t) * columns : nullptr;
-  }
+  size_t row;
+  const float* operator[](int t) const { return t < count ? data + t * row : nullptr; }
 };
 
 // Rows x [., K], padded to 32, as rows from t on of a matrix B with K outputs, whose panels lie `panel` numbers apart.
@@ -78,45 +77,43 @@ inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
   uint16_t* panels = scratch + static_cast<size_t>(bf16_columns(g.outputs)) * bf16_columns(g.rows);
   for (int t = 0; t < g.rows; t += 32) {
     const float* dy = g.dy + static_cast<size_t>(t) * g.outputs;
-    pack_transposed({dy, g.rows - t, g.outputs}, t, scratch, tile_row(g.rows));
+    pack_transposed({dy, g.rows - t, g.outputs, static_cast<size_t>(g.outputs)}, t, scratch, tile_row(g.rows));
   }
-  pack_columns({g.x, g.rows, g.columns}, 0, panels, tile_row(g.rows));
+  pack_columns({g.x, g.rows, g.columns, static_cast<size_t>(g.columns)}, 0, panels, tile_row(g.rows));
   tokens_product(scratch, panels, g.rows, g.outputs, g.columns, g.dw);
 }
 
 // gate_up, then SwiGLU, then down, once more and backwards: 32 tokens at a time stay in the inner caches.
 inline void gated_mlp_gradients(const GatedMlpGradients& g, float* scratch) {
   const int width = g.gate_up.columns, inner = g.gate_up.outputs / 2;
-  const size_t row = tile_row(g.rows), d = bf16_columns(width), f = bf16_columns(inner);
+  const size_t row = tile_row(g.rows), d = bf16_columns(width), f = bf16_columns(inner), w = width;
   Scratch from{scratch};
-  auto *both = from.take<float>(32 * 2 * f), *d_both = from.take<float>(32 * 2 * f);
-  auto *act = from.take<float>(32 * f), *d_act = from.take<float>(32 * f);
+  const size_t wide = ponder::odd_lines(2 * inner), narrow = ponder::odd_lines(inner);
+  auto *both = from.take<float>(32 * wide), *d_both = from.take<float>(32 * wide);
+  auto *act = from.take<float>(32 * narrow), *d_act = from.take<float>(32 * narrow);
   auto* rounded = from.take<uint16_t>(32 * std::max(d, 2 * f));
   auto *d_both_t = from.take<uint16_t>(row / 16 * 2 * f), *act_columns = from.take<uint16_t>(row / 16 * f);
   auto *dy_t = from.take<uint16_t>(row / 16 * d), *x_columns = from.take<uint16_t>(row / 16 * d);
-  const auto multiply = [&](Product p, const float* x, int rows, float* y) {
-    for (int r = 0; r < rows; ++r) {
-      round_row_amx(x + static_cast<size_t>(r) * p.columns, p.columns, r, rounded);
-    }
-    p.x = rounded, p.y = y;
+  const auto multiply = [&](Product p, const float* x, size_t x_row, int rows, float* y, size_t y_row) {
+    for (int r = 0; r < rows; ++r) round_row_amx(x + r * x_row, p.columns, r, rounded);
+    p.x = rounded, p.y = y, p.y_row = y_row;
     product_bf16(p, 0, (p.outputs + kPanelRows - 1) / kPanelRows, 0, rows);
   };
   for (int t = 0; t < g.rows; t += 32) {
     const int rows = least(32, g.rows - t);
     const size_t at = static_cast<size_t>(t) * width;
-    multiply(g.gate_up, g.x + at, rows, both);
-    multiply(g.down_t, g.dy + at, rows, d_act);
+    multiply(g.gate_up, g.x + at, width, rows, both, wide);
+    multiply(g.down_t, g.dy + at, width, rows, d_act, narrow);
     for (int r = 0; r < rows; ++r) {
-      const size_t to = static_cast<size_t>(r) * inner;
-      const float *gate = both + 2 * to, *up = gate + inner;
-      swiglu(gate, up, inner, act + to);
-      swiglu_gradients(gate, up, d_act + to, inner, d_both + 2 * to, d_both + 2 * to + inner);
+      const float *gate = both + r * wide, *up = gate + inner;
+      float* d_gate = d_both + r * wide;
+      swiglu_slopes(gate, up, d_act + r * narrow, inner, act + r * narrow, d_gate, d_gate + inner);
     }
-    multiply(g.gate_up_t, d_both, rows, g.dx + at);
-    pack_transposed({d_both, rows, 2 * inner}, t, d_both_t, row);
-    pack_columns({act, rows, inner}, t, act_columns, row);
-    pack_transposed({g.dy + at, rows, width}, t, dy_t, row);
-    pack_columns({g.x + at, rows, width}, t, x_columns, row);
+    multiply(g.gate_up_t, d_both, wide, rows, g.dx + at, width);
+    pack_transposed({d_both, rows, 2 * inner, wide}, t, d_both_t, row);
+    pack_columns({act, rows, inner, narrow}, t, act_columns, row);
+    pack_transposed({g.dy + at, rows, width, w}, t, dy_t, row);
+    pack_columns({g.x + at, rows, width, w}, t, x_columns, row);
   }
   tokens_product(d_both_t, x_columns, g.rows, 2 * inner, width, g.d_gate_up);
   tokens_product(dy_t, act_columns, g.rows, width, inner, g.d_down);
@@ -140,7 +137,7 @@ struct AttentionTiles {
     const size_t w = width, s = slots, r = rows;
     for (float** each : {&keys, &values}) *each = from.take<float>(s * w);
     for (float** each : {&q, &d_out}) *each = from.take<float>(r * w);
-    for (float** each : {&weights, &slopes}) *each = from.take<float>(32 * s);
+    for (float** each : {&weights, &slopes}) *each = from.take<float>(32 * ponder::odd_lines(slots));
     for (uint16_t** each : {&key_rows, &value_rows, &key_columns}) *each = from.take<uint16_t>(s * w);
     for (uint16_t** each : {&q_tiles, &d_out_tiles, &q_columns, &d_out_columns}) {
       *each = from.take<uint16_t>(r * w);
@@ -150,6 +147,7 @@ struct AttentionTiles {
   }
 
   void pack_slots() {
+    const auto w = static_cast<size_t>(width);
     for (int j = 0; j < slots; ++j) {
       float *k = keys + static_cast<size_t>(j) * width, *v = values + static_cast<size_t>(j) * width;
       std::memset(k, 0, sizeof(float) * width), std::memset(v, 0, sizeof(float) * width);
@@ -162,7 +160,7 @@ struct AttentionTiles {
       pack_rows(keys + from, width, key_rows + to);
       pack_rows(values + from, width, value_rows + to);
     }
-    pack_columns({keys, slots, width}, 0, key_columns, tile_row(slots));
+    pack_columns({keys, slots, width, w}, 0, key_columns, tile_row(slots));
   }
 
   size_t row_of(int t, int head) const {
@@ -170,6 +168,7 @@ struct AttentionTiles {
   }
 
   void pack_head(int head) {
+    const auto w = static_cast<size_t>(width);
     std::memset(q, 0, sizeof(float) * rows * width), std::memset(d_out, 0, sizeof(float) * rows * width);
     for (int t = 0; t < a.rows; ++t) {
       float *to_q = q + static_cast<size_t>(t) * width, *to_d = d_out + static_cast<size_t>(t) * width;
@@ -179,23 +178,23 @@ struct AttentionTiles {
       round_row_amx(to_q, width, t, q_tiles);
       round_row_amx(to_d, width, t, d_out_tiles);
     }
-    pack_columns({q, rows, width}, 0, q_columns, tile_row(rows));
-    pack_columns({d_out, rows, width}, 0, d_out_columns, tile_row(rows));
+    pack_columns({q, rows, width, w}, 0, q_columns, tile_row(rows));
+    pack_columns({d_out, rows, width, w}, 0, d_out_columns, tile_row(rows));
   }
 
   // Weights and slopes of rows t to t + 31, and their queries' gradients.
   void block(int head, int t) {
     const int count = least(32, a.rows - t), seen = bf16_columns(a.first_slot + t + count);
-    const size_t row = tile_row(width);
+    const size_t row = tile_row(width), wide = ponder::odd_lines(seen);
     for (int s = 0; s < seen; s += 32) {
-      const Out scores{weights + s, static_cast<size_t>(seen), 32, 32};
-      const Out products{slopes + s, static_cast<size_t>(seen), 32, 32};
+      const Out scores{weights + s, wide, 32, 32};
+      const Out products{slopes + s, wide, 32, 32};
       tile_block_of(q_tiles + t / 16 * row, row, key_rows + s / 16 * row, row * 2, width, nullptr, scores);
       tile_block_of(d_out_tiles + t / 16 * row, row, value_rows + s / 16 * row, row * 2, width, nullptr,
                     products);
     }
     for (int r = 0; r < 32; ++r) {
-      float *of_weights = weights + static_cast<size_t>(r) * seen, *of_slopes = slopes + static_cast<size_t>(r) * seen;
+      float *of_weights = weights + r * wide, *of_slopes = slopes + r * wide;
       if (r < count) {
         const float *o = a.out + row_of(t + r, head), *d = a.d_out + row_of(t + r, head);
         vf sum = vset(0.0f);
@@ -208,8 +207,8 @@ struct AttentionTiles {
       }
       round_row_amx(of_slopes, seen, r, slope_tiles);
     }
-    pack_transposed({weights, 32, seen}, t, weights_t, tile_row(rows));
-    pack_transposed({slopes, 32, seen}, t, slopes_t, tile_row(rows));
+    pack_transposed({weights, 32, seen, wide}, t, weights_t, tile_row(rows));
+    pack_transposed({slopes, 32, seen, wide}, t, slopes_t, tile_row(rows));
     alignas(64) float found[32 * 32];
     for (int c = 0; c < a.head_dim; c += 32) {
       tile_block_of(slope_tiles, tile_row(seen), key_columns + c / 16 * tile_row(slots), tile_row(slots) * 2,

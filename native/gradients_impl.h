@@ -186,16 +186,21 @@ inline void pick_gradients(const float* x, int n, int target, float taken, float
 }
 
 // y = silu(gate) up: d up = dy silu(gate), d gate = dy up s (1 + gate (1 - s)) with s the logistic function.
-inline void swiglu_gradients(const float* gate, const float* up, const float* dy, int n,
-                             float* d_gate, float* d_up) {
+inline void swiglu_slopes(const float* gate, const float* up, const float* dy, int n, float* y, float* d_gate,
+                          float* d_up) {
   const vf one = vset(1.0f), minus = vset(-0.0f);
   for_lanes(n, [&](int i, int m) {
-    const vf g = vload_upto(gate + i, m), d = vload_upto(dy + i, m);
-    const vf s = vdiv(one, vadd(one, vexp(vsub(minus, g))));
-    const vf slope = vmul(s, vadd(one, vmul(g, vsub(one, s))));
-    vstore_upto(d_up + i, vmul(d, vmul(g, s)), m);
-    vstore_upto(d_gate + i, vmul(vmul(d, vload_upto(up + i, m)), slope), m);
+    const vf g = vload_upto(gate + i, m), u = vload_upto(up + i, m), d = vload_upto(dy + i, m);
+    const vf s = vdiv(one, vadd(one, vexp(vsub(minus, g)))), silu = vmul(g, s);
+    if (y != nullptr) vstore_upto(y + i, vmul(silu, u), m);
+    vstore_upto(d_up + i, vmul(d, silu), m);
+    vstore_upto(d_gate + i, vmul(vmul(d, u), vmul(s, vfma(g, vsub(one, s), one))), m);
   });
+}
+
+inline void swiglu_gradients(const float* gate, const float* up, const float* dy, int n,
+                             float* d_gate, float* d_up) {
+  swiglu_slopes(gate, up, dy, n, nullptr, d_gate, d_up);
 }
 
 }  // namespace PONDER_ARCH

@@ -20,6 +20,10 @@ constexpr int kAttendChunk = 256;  // slots summed together by attention, by abs
 inline int num_groups(int columns) { return (columns + kGroup - 1) / kGroup; }
 inline int padded_columns(int columns) { return (columns + 3) / 4 * 4; }
 inline int bf16_columns(int columns) { return (columns + 31) / 32 * 32; }
+// Floats between rows of so many that do not meet in the same lines of a cache.
+inline size_t odd_lines(int columns) {
+  return (static_cast<size_t>(columns + 15) / 16 | 1) * 16;
+}
 inline size_t panel_bytes(Format format, int columns) {
   const auto k = static_cast<size_t>(columns);
   switch (format) {
@@ -42,6 +46,7 @@ struct Product {
   const float* x_scales;  // int8: [rows, num_groups]
   const float* bias;      // null or [outputs], with zeros up to whole panels
   float* y;               // [rows, outputs]
+  size_t y_row;           // floats between two of its rows
 };
 
 // Keys and values of one sequence and head: the key of slot p is at pages[p / page_len] * page_stride +
@@ -91,7 +96,7 @@ constexpr int kGradientRows = 48;  // query rows whose weights are held at a tim
 inline size_t attend_gradients_scratch(int rows, int slots, int head_dim) {
   const size_t width = bf16_columns(head_dim), lanes = bf16_columns(slots), own = bf16_columns(rows);
   const size_t fp32 = 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
-  const size_t bf16 = width * (4 * lanes + 4 * own) + lanes * (80 + own);
+  const size_t bf16 = width * (4 * lanes + 4 * own) + lanes * (80 + own) + 64 * 16;
   return (fp32 > bf16 ? fp32 : bf16) + 32 * 16;
 }
 
@@ -118,7 +123,7 @@ struct GatedMlpGradients {
 // In floats.
 inline size_t gated_mlp_gradients_scratch(int rows, int width, int inner) {
   const size_t d = bf16_columns(width), f = bf16_columns(inner), t = bf16_columns(rows);
-  return 32 * 6 * f + 16 * (d + 2 * f) + t * (3 * f + 2 * d) / 2 + 16 * 16;
+  return 32 * (6 * f + 64) + 16 * (d + 2 * f) + t * (3 * f + 2 * d) / 2 + 16 * 16;
 }
 
 // What training wants of one row of logits.

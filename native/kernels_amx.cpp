@@ -177,7 +177,6 @@ inline void tile_block_of(const uint16_t* a, size_t a_row, const void* b, size_t
 
 inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
   const Tiles tiles;
-  const auto outputs = static_cast<size_t>(p.outputs);
   const auto* x = static_cast<const uint16_t*>(p.x);
   // Panels that stay in the second cache meet all rows; a block of rows is written whole, from left to right.
   const int step = p.panel_bytes > kKept / 2 ? 2 : static_cast<int>(kKept / p.panel_bytes) & ~1;
@@ -186,7 +185,7 @@ inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
     for (int r = r0; r < r1; r += 32) {
       for (int panel = first; panel < last; panel += 2) {
         const int e = panel * kPanelRows, wide = least((last - panel) * kPanelRows, p.outputs - e);
-        const Out out{p.y + static_cast<size_t>(r) * outputs + e, outputs, least(32, r1 - r), least(32, wide)};
+        const Out out{p.y + static_cast<size_t>(r) * p.y_row + e, p.y_row, least(32, r1 - r), least(32, wide)};
         tile_block_of(x + r / 16 * tile_row(p.columns), tile_row(p.columns),
                       p.panels + static_cast<size_t>(panel) * p.panel_bytes, p.panel_bytes, p.columns,
                       p.bias != nullptr ? p.bias + e : nullptr, out);

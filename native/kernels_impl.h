@@ -228,7 +228,7 @@ inline void product_block(const Product& p, int p0, int panels, int r0, int rows
     for (int r = 0; r < rows; ++r) {
       vf sum = vload(y[i] + 16 * r);
       if (p.bias != nullptr) sum = vadd(sum, vload(p.bias + e));
-      vstore_upto(p.y + static_cast<size_t>(r0 + r) * p.outputs + e, sum, m);
+      vstore_upto(p.y + static_cast<size_t>(r0 + r) * p.y_row + e, sum, m);
     }
   }
 }

@@ -108,7 +108,7 @@ size_t Ops::input_bytes(const Linear& w, int rows) const {
 Product Ops::product_of(const Linear& w, const float* x, int rows, uint8_t* memory, float* y) const {
   Product p{w.panels.data(), w.panel_size, w.columns,
             w.outputs,       x,            nullptr,
-            w.bias.empty() ? nullptr : w.bias.data(), y};
+            w.bias.empty() ? nullptr : w.bias.data(), y, static_cast<size_t>(w.outputs)};
   if (w.format == Format::kFp32) return p;
   p.x = memory;
   if (w.format == Format::kInt8) {
@@ -171,21 +171,23 @@ void Ops::gated_mlp(const Linear& gate_up, const Linear& down, const float* x, i
   pool_.run(ceil_div(rows, kMlpRows), [&](int task) {
     const int first = task * kMlpRows, n = std::min(kMlpRows, rows - first);
     const size_t bytes = std::max(input_bytes(gate_up, n), input_bytes(down, n)) + 128;
-    const auto floats = static_cast<size_t>(n) * 3 * inner;
+    const size_t row = odd_lines(2 * inner);
+    const auto floats = static_cast<size_t>(n) * (row + inner);
     uint8_t* memory = aligned(scratch<uint8_t>(bytes + floats * sizeof(float)));
     auto* both = reinterpret_cast<float*>(memory + (bytes - 64) / 64 * 64);
-    float* act = both + static_cast<size_t>(n) * 2 * inner;
-    const auto multiply = [&](const Linear& w, const float* in, float* out) {
-      const Product p = product_of(w, in, n, memory, out);
+    float* act = both + static_cast<size_t>(n) * row;
+    const auto multiply = [&](const Linear& w, const float* in, float* out, size_t out_row) {
+      Product p = product_of(w, in, n, memory, out);
+      p.y_row = out_row;
       convert(w, in, 0, n, p);
       kernels_.product(w.format, p, 0, ceil_div(w.outputs, kPanelRows), 0, n);
     };
-    multiply(gate_up, x + static_cast<size_t>(first) * gate_up.columns, both);
+    multiply(gate_up, x + static_cast<size_t>(first) * gate_up.columns, both, row);
     for (int r = 0; r < n; ++r) {
-      const float* gate = both + static_cast<size_t>(r) * 2 * inner;
+      const float* gate = both + static_cast<size_t>(r) * row;
       kernels_.swiglu(gate, gate + inner, inner, act + static_cast<size_t>(r) * inner);
     }
-    multiply(down, act, y + static_cast<size_t>(first) * down.outputs);
+    multiply(down, act, y + static_cast<size_t>(first) * down.outputs, down.outputs);
   });
 }
 

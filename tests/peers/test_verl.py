@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from aggregates import aggregate
 from batches import MAX_TOKENS, Batch, assert_same
 
 from ponder.train.rl import loss as our_loss
@@ -82,9 +83,7 @@ def test_aggregations_are_verl_s(verl, how):
     kept = batch.mask_BT.bool()
     sequences = torch.arange(len(kept))[:, None].expand_as(kept)[kept]
     names = {"token-mean": "token", "seq-mean-token-mean": "sequence"}
-    ours = our_loss.aggregate(
-        batch.old_BT.sin()[kept], sequences, names.get(how, "constant"), MAX_TOKENS
-    )
+    ours = aggregate(batch.old_BT.sin()[kept], sequences, names.get(how, "constant"), MAX_TOKENS)
     assert abs(float(found) - float(ours)) < 1e-10
 
 

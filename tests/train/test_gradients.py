@@ -125,7 +125,6 @@ def test_every_backward_formula_is_the_derivative():
     )
     assert gradcheck(lambda x: ops.rope(x, turn), (leaf(5, 2, 4),))
     assert gradcheck(ops.swiglu, (leaf(5, 6),))
-    assert gradcheck(ops.log_softmax, (leaf(5, 6),))
     targets = torch.tensor([0, 5, 2, 2, 1])
     assert gradcheck(lambda x: ops.pick(x, targets)[0], (leaf(5, 6),))
 

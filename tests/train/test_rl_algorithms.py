@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from aggregates import aggregate
 
 from ponder.core.errors import ConfigError
 from ponder.train.rl.algorithms import (
@@ -20,7 +21,7 @@ from ponder.train.rl.algorithms import (
     streams,
     whitened,
 )
-from ponder.train.rl.loss import aggregate, kl, policy_loss, ratios, truncated_importance
+from ponder.train.rl.loss import kl, policy_loss, ratios, truncated_importance
 
 F64 = torch.float64
 

@@ -17,12 +17,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ponder.core.errors import ConfigError
-from ponder.model.config import ModelConfig
 from ponder.model.ops.protocol import GradientOps, Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.ops.torch_blocks import key_rows
-from ponder.model.ops.torch_ops import TorchOps
-from ponder.model.rope import RopeTable
+from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.view import KVPool, PackedView, PagedView, View
 
 
@@ -39,16 +37,13 @@ class PackedLinear(NamedTuple):
     has_bias: bool
 
 
-class NativeTorchOps:
-    """Satisfies `Ops` with torch tensors on the CPU; what needs no kernel is `TorchOps`."""
-
-    name = "torch"
+class NativeTorchOps(TorchOps):
+    """Satisfies `Ops` with torch tensors on the CPU; what needs no kernel is inherited."""
 
     def __init__(self, kernels: GradientOps, weights_format: WeightsFormat = "fp32") -> None:
         """`weights_format`: what backward passes may round to."""
         self.kernels = kernels
         self.weights_format: WeightsFormat = weights_format
-        self._plain = TorchOps()
 
     @property
     def rounds_gradients(self) -> bool:
@@ -84,18 +79,9 @@ class NativeTorchOps:
 
     def prepare_linear(
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
-    ) -> PackedLinear:
-        plain = self._plain.prepare_linear(name, parts, bias, weights_format)
+    ) -> Any:
+        plain: TorchLinear = super().prepare_linear(name, parts, bias, weights_format)
         return self.pack([plain.matrix], [] if plain.bias is None else [plain.bias], weights_format)
-
-    def prepare_embedding(self, stored: Stored) -> Tensor:
-        return self._plain.prepare_embedding(stored)
-
-    def prepare_vector(self, stored: Stored) -> Tensor:
-        return self._plain.prepare_vector(stored)
-
-    def embed(self, embedding: Tensor, tokens_T: Tensor) -> Tensor:
-        return self._plain.embed(embedding, tokens_T)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return cast(Tensor, _RmsNorm.apply(x, weight, eps, self.kernels))
@@ -109,20 +95,14 @@ class NativeTorchOps:
             "tuple[Tensor, Tensor]", _AddNorm.apply(x_TD, delta_TD, weight, eps, self.kernels)
         )
 
-    def linear(self, x_TK: Tensor, weight: PackedLinear) -> Tensor:
+    def linear(self, x_TK: Tensor, weight: Any) -> Tensor:
         return cast(Tensor, _Linear.apply(x_TK, weight, self.kernels, *weight.parts))
 
-    def gated_mlp(self, x_TD: Tensor, gate_up: PackedLinear, down: PackedLinear) -> Tensor:
+    def gated_mlp(self, x_TD: Tensor, gate_up: Any, down: Any) -> Tensor:
         if not self.rounds_gradients:
-            return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
+            return super().gated_mlp(x_TD, gate_up, down)
         parts = (*gate_up.parts, *down.parts)
         return cast(Tensor, _GatedMlp.apply(x_TD, gate_up, down, self.kernels, *parts))
-
-    def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
-        return self._plain.split(x_TXC, sizes)
-
-    def rotation(self, table: RopeTable, positions_T: Tensor) -> tuple[Tensor, Tensor]:
-        return self._plain.rotation(table, positions_T)
 
     def rope(self, x_THC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         return cast(Tensor, _Rope.apply(x_THC, *rotation, self.kernels))
@@ -140,22 +120,14 @@ class NativeTorchOps:
         return cast(Tensor, _SwiGlu.apply(gate_up_T2F, self.kernels))
 
     def log_softmax(self, logits_NV: Tensor) -> Tensor:
-        return cast(Tensor, _LogSoftmax.apply(logits_NV, self.kernels))
+        """Without gradients: training takes `pick`."""
+        return torch.from_numpy(self.kernels.log_softmax(_numpy(logits_NV)))
 
     def pick(self, logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         return cast("tuple[Tensor, Tensor]", _Pick.apply(logits_NV, targets_N, self.kernels))
 
     def sample(self, logits_NV: Tensor, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
         return self.kernels.sample(self.to_numpy(logits_NV), inverse_N, at_N)
-
-    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
-        return self._plain.new_pool(config, num_pages, page_len)
-
-    def from_numpy(self, array: NDArray[np.generic]) -> Tensor:
-        return self._plain.from_numpy(array)
-
-    def to_numpy(self, array: Tensor) -> NDArray[np.float32]:
-        return self._plain.to_numpy(array)
 
 
 class _GatedMlp(Function):
@@ -212,11 +184,16 @@ class _Linear(Function):
         needs_x, _, _, *needs = cast("list[bool]", ctx.needs_input_grad)
         count = len(weight.parts) // 2 if weight.has_bias else len(weight.parts)
         sizes = [len(part) for part in weight.parts[:count]]
-        products = _Bf16Products if weight.transposed is not None else _Fp32Products
-        dx_TK = products.of_input(dy_TE, weight, ctx.kernels) if needs_x else None
-        found: list[Tensor | None] = [dx_TK, None, None]
+        found: list[Tensor | None] = [None, None, None]
+        rounds, kernels = weight.transposed is not None, ctx.kernels
+        if needs_x and rounds:
+            dy = _numpy(dy_TE.contiguous())
+            found[0] = torch.from_numpy(kernels.linear(dy, weight.transposed))
+        elif needs_x:
+            found[0] = dy_TE @ weight.matrix_EK
         if any(needs[:count]):
-            found += _split(products.of_weight(dy_TE, x_TK, ctx.kernels), sizes)
+            dw_EK = _of_weight(dy_TE, x_TK, kernels) if rounds else dy_TE.T @ x_TK
+            found += _split(dw_EK, sizes)
         else:
             found += [None] * count
         if weight.has_bias:
@@ -224,29 +201,10 @@ class _Linear(Function):
         return tuple(found)
 
 
-class _Fp32Products:
-    """The two gradients of a linear layer by torch."""
-
-    @staticmethod
-    def of_input(dy_TE: Tensor, weight: PackedLinear, kernels: GradientOps) -> Tensor:
-        return dy_TE @ weight.matrix_EK
-
-    @staticmethod
-    def of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
-        return dy_TE.T @ x_TK
-
-
-class _Bf16Products:
-    """The same by the kernels, both factors rounded to bf16."""
-
-    @staticmethod
-    def of_input(dy_TE: Tensor, weight: PackedLinear, kernels: GradientOps) -> Tensor:
-        return torch.from_numpy(kernels.linear(_numpy(dy_TE.contiguous()), weight.transposed))
-
-    @staticmethod
-    def of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
-        dy, x = _numpy(dy_TE.contiguous()), _numpy(x_TK.contiguous())
-        return torch.from_numpy(kernels.weight_gradient(dy, x))
+def _of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
+    """dyᵀ·x, both rounded to bf16."""
+    dy, x = _numpy(dy_TE.contiguous()), _numpy(x_TK.contiguous())
+    return torch.from_numpy(kernels.weight_gradient(dy, x))
 
 
 def _split(joined: Tensor, sizes: list[int]) -> list[Tensor]:
@@ -327,22 +285,6 @@ class _SwiGlu(Function):
         (gate_up_T2F,) = ctx.saved_tensors
         dy_TF = _numpy(gradients[0].contiguous())
         return torch.from_numpy(ctx.kernels.swiglu_gradients(_numpy(gate_up_T2F), dy_TF)), None
-
-
-class _LogSoftmax(Function):
-    """dx = dy − softmax·Σ dy."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, kernels: GradientOps) -> Tensor:
-        logprobs_NV = torch.from_numpy(kernels.log_softmax(_numpy(logits_NV)))
-        ctx.save_for_backward(logprobs_NV)
-        return logprobs_NV
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (logprobs_NV,) = ctx.saved_tensors
-        total = gradients[0].sum(-1, keepdim=True)
-        return logprobs_NV.exp().mul_(-total).add_(gradients[0]), None
 
 
 class _Pick(Function):

@@ -6,9 +6,7 @@ about 1e-5. Of the views it knows `PackedView`; the engine's pages belong to `re
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -43,7 +41,8 @@ class TorchOps:
 
     def prepare_linear(
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
-    ) -> TorchLinear:
+    ) -> Any:
+        """A `TorchLinear`, the weight that `linear` takes."""
         if weights_format == "int8":
             raise ConfigError(
                 f"int8 weights for {name!r} in the torch op set",
@@ -71,13 +70,13 @@ class TorchOps:
         total_TD = x_TD if delta_TD is None else x_TD + delta_TD
         return total_TD, self.rms_norm(total_TD, weight, eps)
 
-    def linear(self, x_TK: Tensor, weight: TorchLinear) -> Tensor:
-        matrix = weight.matrix
-        if weight.rounds:
+    def linear(self, x_TK: Tensor, weight: Any) -> Tensor:
+        matrix, bias, rounds = cast(TorchLinear, weight)
+        if rounds:
             x_TK, matrix = (x.to(torch.bfloat16).to(x.dtype) for x in (x_TK, matrix))
-        return functional.linear(x_TK, matrix, weight.bias)
+        return functional.linear(x_TK, matrix, bias)
 
-    def gated_mlp(self, x_TD: Tensor, gate_up: TorchLinear, down: TorchLinear) -> Tensor:
+    def gated_mlp(self, x_TD: Tensor, gate_up: Any, down: Any) -> Tensor:
         return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
 
     def split(self, x_TXC: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -100,25 +99,17 @@ class TorchOps:
             raise ConfigError(
                 "a paged view in the torch op set", "load the model with ops='native'"
             )
-        if view.parents_S:
-            return _attend_shared(q_THC, k_TKC, v_TKC, view, scale)
-        heads, kv_heads = q_THC.shape[1], k_TKC.shape[1]
-        joined = torch.cat([q_THC, k_TKC, v_TKC], 1)
-        outputs: list[Tensor] = []
-        for block in _blocks(tuple(view.starts_S1.tolist())):
-            rows = joined[block.first : block.last]
-            placed = cast(Tensor, _Rearrange.apply(rows, block.padded, block.real, block.empty))
-            shape = (block.sequences, -1, heads + 2 * kv_heads, rows.shape[2])
-            padded = placed.view(shape).transpose(1, 2)
-            q, k, v = padded[:, :heads], padded[:, heads:-kv_heads], padded[:, -kv_heads:]
-            if heads != kv_heads:
-                k = k.repeat_interleave(heads // kv_heads, 1)
-                v = v.repeat_interleave(heads // kv_heads, 1)
-            o = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-            o = o.transpose(1, 2).reshape(-1, heads, rows.shape[2])
-            o = cast(Tensor, _Rearrange.apply(o, block.real, block.padded, block.empty))
-            outputs.append(o)
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        out_THC = torch.zeros_like(q_THC)
+        group = q_THC.shape[1] // k_TKC.shape[1]
+        for block in blocks_of(view):
+            q = q_THC[block.query_SQ].transpose(1, 2)
+            k, v = (
+                x[block.key_SL].transpose(1, 2).repeat_interleave(group, 1) for x in (k_TKC, v_TKC)
+            )
+            o = functional.scaled_dot_product_attention(q, k, v, ~block.hidden(), scale=scale)
+            rows = (block.query_SQ[block.real_SQ],)
+            out_THC = out_THC.index_put(rows, o.transpose(1, 2)[block.real_SQ])
+        return out_THC
 
     def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
         half = gate_up_T2F.shape[-1] // 2
@@ -146,23 +137,6 @@ class TorchOps:
         return array.detach().numpy()
 
 
-def _attend_shared(
-    q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: PackedView, scale: float
-) -> Tensor:
-    """Attention of sequences that go on from others."""
-    out_THC = torch.zeros_like(q_THC)
-    group = q_THC.shape[1] // k_TKC.shape[1]
-    for block in blocks_of(view):
-        q = q_THC[block.query_SQ].transpose(1, 2)
-        k, v = (x[block.key_SL].transpose(1, 2).repeat_interleave(group, 1) for x in (k_TKC, v_TKC))
-        o = functional.scaled_dot_product_attention(
-            q, k, v, ~block.hidden(), scale=scale
-        ).transpose(1, 2)
-        rows = (block.query_SQ[block.real_SQ],)
-        out_THC = out_THC.index_put(rows, o[block.real_SQ])
-    return out_THC
-
-
 class _Picked(torch.autograd.Function):
     """The targets' log-probabilities p and the entropy of each row; d logits = dy·(onehot − softmax)."""
 
@@ -181,65 +155,3 @@ class _Picked(torch.autograd.Function):
         dy_N1 = gradients[0][:, None]
         shares_NV, targets_N = ctx.saved_tensors
         return (shares_NV * -dy_N1).scatter_add_(1, targets_N[:, None], dy_N1), None
-
-
-class _Block(NamedTuple):
-    """Consecutive sequences attended to in one call, padded at the end to the longest."""
-
-    first: int
-    last: int
-    sequences: int
-    padded: Tensor
-    """For each padded place the row that fills it; 0 where there is none."""
-    real: Tensor
-    """For each row its padded place."""
-    empty: Tensor
-    """The padded places without a row."""
-
-
-@functools.lru_cache(maxsize=16)
-def _blocks(starts: tuple[int, ...]) -> tuple[_Block, ...]:
-    """Cuts sequences into blocks whose padding stays below a quarter."""
-    blocks: list[_Block] = []
-    begin = 0
-    while begin < len(starts) - 1:
-        longest, end = starts[begin + 1] - starts[begin], begin + 1
-        while end < len(starts) - 1:
-            wider = max(longest, starts[end + 1] - starts[end])
-            if 4 * (starts[end + 1] - starts[begin]) < 3 * wider * (end + 1 - begin):
-                break
-            longest, end = wider, end + 1
-        blocks.append(_block(starts[begin : end + 1], longest))
-        begin = end
-    return tuple(blocks)
-
-
-def _block(starts: tuple[int, ...], longest: int) -> _Block:
-    first, last, count = starts[0], starts[-1], len(starts) - 1
-    real = np.concatenate(
-        [np.arange(b - a) + i * longest for i, (a, b) in enumerate(pairwise(starts))]
-    )
-    padded = np.zeros(count * longest, np.int64)
-    padded[real] = np.arange(last - first)
-    empty = np.setdiff1d(np.arange(count * longest), real)
-    return _Block(first, last, count, *(torch.from_numpy(each) for each in (padded, real, empty)))
-
-
-class _Rearrange(torch.autograd.Function):
-    """Rows by index. To padded places or back: each real row stands in one place, so the gradient is a gather too.
-
-    Empty places take part in nothing: no real row looks at them (they stand after it), and their output is dropped.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor, empty: Tensor) -> Tensor:
-        ctx.save_for_backward(back, empty)
-        return rows.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        back, empty = ctx.saved_tensors
-        gradient = gradients[0].index_select(0, back)
-        if len(back) > len(gradients[0]):
-            gradient.index_fill_(0, empty, 0.0)
-        return gradient, None, None, None

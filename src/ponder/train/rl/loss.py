@@ -13,7 +13,6 @@ from torch import Tensor
 
 Ratio = Literal["token", "sequence", "cispo"]
 KlKind = Literal["k1", "k2", "k3"]
-Aggregation = Literal["token", "sequence", "constant"]
 
 
 def ratios(
@@ -85,21 +84,3 @@ def kl(logp_T: Tensor, reference_T: Tensor, kind: KlKind = "k3") -> Tensor:
 def truncated_importance(trainer_T: Tensor, sampler_T: Tensor, cap: float) -> Tensor:
     """min(p_trainer / p_sampler, cap) [T], detached: corrects for a sampler whose numbers differ from the trainer's."""
     return (trainer_T - sampler_T).detach().exp().clamp(max=cap)
-
-
-def aggregate(
-    loss_T: Tensor, sequence_T: Tensor, how: Aggregation = "token", constant_len: int | None = None
-) -> Tensor:
-    """One number out of token losses.
-
-    `token`: mean over all tokens; `sequence`: mean over sequences of each one's mean; `constant`: sum of all divided by
-    sequences × `constant_len` (Dr.GRPO, arXiv 2503.20783).
-    """
-    if how == "token":
-        return loss_T.mean()
-    count = int(sequence_T.max()) + 1
-    if how == "constant":
-        assert constant_len is not None, "the constant aggregation needs constant_len"
-        return loss_T.sum() / (count * constant_len)
-    lens_S = torch.bincount(sequence_T, minlength=count).to(loss_T.dtype)
-    return (loss_T / lens_S[sequence_T]).sum() / count
