@@ -61,7 +61,8 @@ wheel: $(VENV)/.python
 PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m slow tests/train/test_sharded.py tests/train/test_lora_runs.py
-	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS)
+	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS) --deselect tests/train/test_exports.py::test_verifiers_scores_with_it
+	$(VENV)/verifiers/bin/python -m pytest -m slow tests/train/test_exports.py::test_verifiers_scores_with_it
 
 parity: $(VENV)/.parity
 	$(BIN)/python -m pytest -m slow tests/parity
@@ -87,12 +88,17 @@ $(VENV)/.dev: $(VENV)/.base
 	@$(call EXTRA,dev) > $(VENV)/dev.txt && $(PIP) -r $(VENV)/dev.txt
 	@touch $@
 
-# Over the test environment, seen through a path file, so that nothing in it changes.
-$(VENV)/.peers: $(VENV)/.dev tests/peers/requirements.txt
+# An environment over the test environment, seen through a path file, so that nothing in it changes: $(call OVER,name,requirements).
+define OVER
+	@$(BIN)/python -m venv --clear $(VENV)/$(1)
+	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' > "$$($(VENV)/$(1)/bin/python -c 'import site; print(site.getsitepackages()[0])')/tests.pth"
+	@$(VENV)/$(1)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r $(2)
+endef
+
+$(VENV)/.peers: $(VENV)/.dev tests/peers/requirements.txt tests/peers/verifiers.txt
 	@echo "Installing TRL, verl, Ray and the like (minutes)"
-	@$(BIN)/python -m venv --clear $(VENV)/peers
-	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' > "$$($(VENV)/peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/tests.pth"
-	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/peers/requirements.txt
+	$(call OVER,peers,tests/peers/requirements.txt)
+	$(call OVER,verifiers,tests/peers/verifiers.txt)
 	@touch $@
 
 $(VENV)/.parity: $(VENV)/.dev
