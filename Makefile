@@ -8,7 +8,8 @@
 #   make docs                rewrite the generated parts of the documentation
 #   make results             measure nano on its held-out problems, and write the README's table
 #   make wheel               build the wheel, install it in an empty environment, ask there
-#   make peers               compare with TRL, verl, PEFT, reasoning-gym, and run on two Ray nodes (minutes)
+#   make peers               compare with TRL, verl, PEFT, reasoning-gym, run on two Ray nodes, open reports in Chromium,
+#                            check other processors' kernels under qemu (minutes)
 #   make parity              build llama.cpp and compare with it (minutes)
 
 Q ?= What is 17 * 23?
@@ -58,7 +59,8 @@ wheel: $(VENV)/.python
 	cd / && env -i HOME="$(CURDIR)/dist" "$(CURDIR)/dist/empty/bin/ponder" ask "$$Q"
 	@! test -e dist/empty/lib/python3*/site-packages/torch || { echo "the wheel brought torch" >&2; exit 1; }
 
-PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py
+PEER_TESTS = tests/peers tests/train/test_lora.py tests/train/test_exports.py tests/train/test_cluster.py tests/runs \
+    tests/model/test_native_check.py
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m slow tests/train/test_sharded.py tests/train/test_lora_runs.py
 	$(VENV)/peers/bin/python -m pytest -m slow $(PEER_TESTS) --deselect tests/train/test_exports.py::test_verifiers_scores_with_it

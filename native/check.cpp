@@ -2,7 +2,7 @@
 //
 // For instruction sets the machine at hand lacks: built against SIMDe (-DPONDER_SIMDE
 // -DSIMDE_ENABLE_NATIVE_ALIASES, release 0.8 or later) or for another processor under an emulator.
-// Float products are left out: they may fuse. Prints "ok" or the first verb that differs.
+// Products of fp32 are left out: they may fuse. Prints "ok" or the first verb that differs.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -52,6 +52,24 @@ Floats product(const Kernels& k, const Floats& w, const Floats& x, int rows, int
   return y;
 }
 
+Floats bf16_product(const Kernels& k, const Floats& w, const Floats& x, int rows, int columns) {
+  const size_t bytes = ponder::panel_bytes(ponder::Format::kBf16, columns);
+  std::vector<uint8_t> panels(2 * bytes + 8192);
+  for (int i = 0; i < 2; ++i) {
+    k.pack_panel(ponder::Format::kBf16, w.data() + static_cast<size_t>(i) * 16 * columns, columns,
+                 panels.data() + i * bytes);
+  }
+  const int padded = ponder::bf16_columns(columns);
+  std::vector<uint8_t> rounded(static_cast<size_t>((rows + 31) / 32 * 32) * padded * k.bf16_bytes);
+  for (int r = 0; r < rows; ++r) {
+    k.round_row(x.data() + static_cast<size_t>(r) * columns, columns, r, rounded.data());
+  }
+  Floats y(static_cast<size_t>(rows) * 29);
+  const ponder::Product p{panels.data(), bytes, columns, 29, rounded.data(), nullptr, nullptr, y.data(), 29};
+  k.product(ponder::Format::kBf16, p, 0, 2, 0, rows);
+  return y;
+}
+
 Floats norm(const Kernels& k, const Floats& x, const Floats& w) {
   const int n = static_cast<int>(w.size());
   Floats y(w.size()), sum(w.size());
@@ -93,6 +111,7 @@ int main() {
       const Floats w = random(static_cast<size_t>(32) * columns, 1.0f);
       const Floats x = random(static_cast<size_t>(rows) * columns, 3.0f);
       ok &= same("int8", [&](const Kernels& k) { return product(k, w, x, rows, columns); });
+      ok &= same("bf16", [&](const Kernels& k) { return bf16_product(k, w, x, rows, columns); });
     }
     const Floats x = random(static_cast<size_t>(columns) * 2, 40.0f);
     const Floats w = random(static_cast<size_t>(columns), 1.0f);

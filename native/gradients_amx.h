@@ -7,6 +7,7 @@ namespace PONDER_ARCH {
 
 using ponder::AttendGradients;
 using ponder::GatedMlpGradients;
+using ponder::Quintic;
 using ponder::WeightGradient;
 
 // Columns k.. of two rows side by side: [16 columns][2]; a null row is zeros.
@@ -81,6 +82,49 @@ inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
   }
   pack_columns({g.x, g.rows, g.columns, static_cast<size_t>(g.columns)}, 0, panels, tile_row(g.rows));
   tokens_product(scratch, panels, g.rows, g.outputs, g.columns, g.dw);
+}
+
+// One step a x + b x G + c x G G with G = xT x, for a quintic polynomial of x's singular values.
+inline void quintic_step(const Quintic& q, float* x, int rows, int columns, float* scratch) {
+  const auto width = static_cast<size_t>(columns), r = static_cast<size_t>(bf16_columns(rows)),
+             c = static_cast<size_t>(bf16_columns(columns));
+  Scratch from{scratch};
+  auto *gram = from.take<float>(width * width), *square = from.take<float>((width + 16) * width);
+  auto* y = from.take<float>(rows * width);
+  auto *tiles = from.take<uint16_t>(r * c), *panels = from.take<uint16_t>(r * c);
+  const auto inner = [&](const float* of, int count, float* found) {
+    for (int t = 0; t < count; t += 32) {
+      pack_transposed({of + t * width, count - t, columns, width}, t, tiles, tile_row(count));
+    }
+    pack_columns({of, count, columns, width}, 0, panels, tile_row(count));
+    tokens_product(tiles, panels, count, columns, columns, found);
+  };
+  inner(x, rows, gram);
+  inner(gram, columns, square);
+  for (size_t i = 0; i < width * width; ++i) square[i] = q.b * gram[i] + q.c * square[i];
+  // Symmetric, so its rows are its columns; they end with zeros up to whole panels.
+  std::memset(square + width * width, 0, sizeof(float) * 16 * width);
+  for (int e = 0; e < columns; e += 16) {
+    pack_rows(square + e * width, columns, panels + e / 16 * tile_row(columns));
+  }
+  for (int t = 0; t < rows; ++t) round_row_amx(x + t * width, columns, t, tiles);
+  const Product p{reinterpret_cast<const uint8_t*>(panels), tile_row(columns) * 2, columns, columns, tiles,
+                  nullptr, nullptr, y, width};
+  product_bf16(p, 0, (columns + 15) / 16, 0, rows);
+  for (size_t i = 0; i < rows * width; ++i) x[i] = q.a * x[i] + y[i];
+}
+
+// x [rows, columns] with its singular values brought near 1, rows >= columns.
+inline void orthogonalise(const Quintic& q, float* x, int rows, int columns, float* scratch) {
+  vf squares = vset(0.0f);
+  const int n = rows * columns;
+  for_lanes(n, [&](int i, int m) {
+    const vf v = vload_upto(x + i, m);
+    squares = vfma(v, v, squares);
+  });
+  const vf scale = vset(1.0f / (std::sqrt(vsum(squares)) + 1e-7f));
+  for_lanes(n, [&](int i, int m) { vstore_upto(x + i, vmul(vload_upto(x + i, m), scale), m); });
+  for (int i = 0; i < q.iterations; ++i) quintic_step(q, x, rows, columns, scratch);
 }
 
 // gate_up, then SwiGLU, then down, once more and backwards: 32 tokens at a time stay in the inner caches.

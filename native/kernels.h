@@ -126,6 +126,18 @@ inline size_t gated_mlp_gradients_scratch(int rows, int width, int inner) {
   return 32 * (6 * f + 64) + 16 * (d + 2 * f) + t * (3 * f + 2 * d) / 2 + 16 * 16;
 }
 
+// x -> a x + b x (xT x) + c x (xT x)(xT x), so many times.
+struct Quintic {
+  float a, b, c;
+  int iterations;
+};
+
+// In floats.
+inline size_t orthogonalise_scratch(int rows, int columns) {
+  const size_t w = columns, c = bf16_columns(columns), r = bf16_columns(rows);
+  return (2 * w + 16) * w + rows * w + r * c + 16 * 8;
+}
+
 // What training wants of one row of logits.
 struct Pick {
   float logp;     // of the target
@@ -171,6 +183,7 @@ struct Kernels {
   // aligned to 64 bytes.
   void (*weight_gradient)(const WeightGradient& g, uint16_t* scratch);
   void (*gated_mlp_gradients)(const GatedMlpGradients& g, float* scratch);
+  void (*orthogonalise)(const Quintic& q, float* x, int rows, int columns, float* scratch);
   // attend_gradients with factors rounded to bf16; `scratch` is aligned to 64 bytes.
   void (*attend_gradients_bf16)(const AttendGradients& a, float* scratch);
 };

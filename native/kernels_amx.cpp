@@ -213,6 +213,7 @@ constexpr ponder::Kernels amx_table() {
   t.product = product_amx;
   t.weight_gradient = weight_gradient;
   t.gated_mlp_gradients = gated_mlp_gradients;
+  t.orthogonalise = orthogonalise;
   t.attend_gradients_bf16 = attend_gradients_amx;
   return t;
 }

@@ -226,6 +226,14 @@ void pick_gradients(Ops& ops, nb::handle logits, nb::handle targets, nb::handle 
                      slope.data<float>(), out.data<float>());
 }
 
+void orthogonalise(Ops& ops, nb::handle x, float a, float b, float c, int iterations) {
+  const Array matrix(x, "x", 2, 'f', true);
+  require(ops.has_weight_gradient(), "these kernels do not multiply bf16 matrices");
+  require(matrix.dim(0) >= matrix.dim(1) && matrix.dim(1) > 0, "x must have no more columns than rows");
+  const Unlocked unlocked(1e9);
+  ops.orthogonalise({a, b, c, iterations}, matrix.data<float>(), matrix.dim(0), matrix.dim(1));
+}
+
 void weight_gradient(Ops& ops, nb::handle dy, nb::handle x, nb::handle dw) {
   const Array slope(dy, "dy", 2, 'f'), in(x, "x", 2, 'f'), out(dw, "dw", 2, 'f', true);
   in.expect(0, slope.dim(0), "rows of dy");
@@ -394,6 +402,7 @@ NB_MODULE(_native, m) {
       .def("pick_gradients", &ponder::pick_gradients)
       .def_prop_ro("has_weight_gradient", &Ops::has_weight_gradient)
       .def("weight_gradient", &ponder::weight_gradient)
+      .def("orthogonalise", &ponder::orthogonalise)
       .def("attend_packed", &ponder::attend_packed)
       .def("attend_gradients", &ponder::attend_gradients, nb::arg(), nb::arg(), nb::arg(),
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),

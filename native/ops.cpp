@@ -298,6 +298,12 @@ void Ops::pick_gradients(const float* logits, int rows, int n, const int32_t* ta
   });
 }
 
+void Ops::orthogonalise(const Quintic& q, float* x, int rows, int columns) {
+  uint8_t* memory =
+      aligned(scratch<uint8_t>(orthogonalise_scratch(rows, columns) * sizeof(float) + 64));
+  kernels_.orthogonalise(q, x, rows, columns, reinterpret_cast<float*>(memory));
+}
+
 bool Ops::has_weight_gradient() const { return kernels_.weight_gradient != nullptr; }
 
 void Ops::weight_gradient(const WeightGradient& g) {

@@ -105,6 +105,7 @@ class Ops {
             float* taken);
   void pick_gradients(const float* logits, int rows, int n, const int32_t* targets, const float* taken,
                       const float* dy, float* dx);
+  void orthogonalise(const Quintic& q, float* x, int rows, int columns);
   bool has_weight_gradient() const;
   void weight_gradient(const WeightGradient& g);
 

@@ -1,4 +1,4 @@
-"""The native op set against the reference: the same bits for int8 and for every verb but float products."""
+"""The native op set against the reference: the same bits for int8 and bf16 and for every verb but fp32 products."""
 
 from __future__ import annotations
 
@@ -138,6 +138,21 @@ def test_a_gated_mlp_refuses_what_does_not_fit(ops):
     ):
         with pytest.raises(ValueError):
             ops.gated_mlp(x, gate_up, down)
+
+
+@pytest.mark.parametrize("columns", [1, 31, 33, 100, 512, 1030])
+def test_bf16_linear_is_the_definition(ops, columns):
+    rng = np.random.default_rng(columns)
+    parts = [normal(rng, outputs, columns) for outputs in (1, 7, 16, 45)]
+    parts[1][3] = 1e-40
+    for bias in (None, normal(rng, 69)):
+        given = ops.prepare_linear("w", parts, bias, "bf16")
+        expected = REFERENCE.prepare_linear("w", parts, bias, "bf16")
+        for rows in (1, 2, 5, 16, 17, 40, 130):
+            x = normal(rng, rows, columns, scale=3)
+            x[rows // 2, ::3] = 1e-39
+            y, truth = ops.linear(x, given), REFERENCE.linear(x, expected)
+            same_bits(y + np.float32(0), truth + np.float32(0))  # a zero has either sign
 
 
 @pytest.mark.parametrize("width", [1, 8, 16, 33, 64, 896])

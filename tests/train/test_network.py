@@ -114,8 +114,8 @@ def test_orthogonalised_keeps_singular_vectors_and_levels_singular_values():
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
     assert (torch.einsum("nab,nab->n", found, u @ vh) / 16 > 0.8).all()
     assert torch.allclose(orthogonalised(matrices.mT.contiguous()).mT, found, atol=1e-5)
-    rounded = Network(CONFIG, kernels=best_kernels(), weights_format="bf16").products
-    assert torch.allclose(orthogonalised(matrices, products=rounded), found, atol=0.05)
+    rounded = Network(CONFIG, kernels=best_kernels(), weights_format="bf16").polynomial
+    assert torch.allclose(orthogonalised(matrices, polynomial=rounded), found, atol=0.05)
 
 
 def test_adamw_equals_torch():

@@ -52,15 +52,6 @@ class Engine:
         return not self._choices and not self._outbox
 
     @property
-    def num_waiting(self) -> int:
-        """Choices that are not running: newcomers and preempted."""
-        return len(self._scheduler.waiting)
-
-    @property
-    def num_running(self) -> int:
-        return len(self._scheduler.running)
-
-    @property
     def num_preempted(self) -> int:
         """Preemptions since the engine was made."""
         return self._scheduler.num_preempted

@@ -44,11 +44,6 @@ class KVPool:
     dtype: str = "fp32"
     """How keys and values are stored; this version knows `fp32` only."""
 
-    @property
-    def bytes_per_page(self) -> int:
-        """Bytes of one page over all layers, keys and values together."""
-        return (int(self.keys.nbytes) + int(self.values.nbytes)) // self.num_pages
-
 
 @dataclass(frozen=True, slots=True)
 class PagedView:

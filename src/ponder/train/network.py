@@ -19,7 +19,7 @@ from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
 from ponder.model.view import PackedView, View
 from ponder.model.weights import EMBEDDING, FINAL_NORM, HEAD, LayerWeights, Weights, tensor_shapes
-from ponder.train.optimizer import BY_TORCH, Products
+from ponder.train.optimizer import Polynomial, by_torch
 from ponder.train.restricted import NEVER
 
 Kernels = Literal["native", "torch"]
@@ -90,10 +90,11 @@ class Network(nn.Module):
         return self._native if self._native is not None and is_float else self._plain
 
     @property
-    def products(self) -> Products:
-        """What an optimizer may multiply matrices with: the kernels' bf16 where the backward pass does, else torch."""
-        ops = self.ops
-        return ops if isinstance(ops, NativeTorchOps) and ops.rounds_gradients else BY_TORCH
+    def polynomial(self) -> Polynomial:
+        """What Muon computes with: the kernels' bf16 where the backward pass does, else torch."""
+        if isinstance(self.ops, NativeTorchOps) and self.ops.rounds_gradients:
+            return self.ops.orthogonalise
+        return by_torch
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What an optimizer moves and a checkpoint holds, by name: every weight, or the adapters' alone."""

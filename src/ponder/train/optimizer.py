@@ -41,29 +41,17 @@ class _Whole:
 WHOLE: Spread = _Whole()
 
 
-class Products(Protocol):
-    """How N pairs of matrices are multiplied."""
-
-    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
-        """aᵀ·b [N, E, K]."""
-        ...
-
-    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
-        """a·bᵀ [N, T, E]."""
-        ...
+Polynomial = Callable[[Tensor, tuple[float, float, float], int], None]
+"""(x_NAB with A ≥ B, (a, b, c), iterations): x / ‖x‖, then a·x + b·x·G + c·x·G·G with G = xᵀx, in place."""
 
 
-class _ByTorch:
-    """In the tensors' own format."""
-
-    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
-        return a_NTE.mT @ b_NTK
-
-    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
-        return a_NTK @ b_NEK.mT
-
-
-BY_TORCH: Products = _ByTorch()
+def by_torch(x_NAB: Tensor, quintic: tuple[float, float, float], iterations: int) -> None:
+    """In the tensor's own format."""
+    a, b, c = quintic
+    x_NAB /= x_NAB.square().sum((1, 2), keepdim=True).sqrt() + 1e-7
+    for _ in range(iterations):
+        gram = x_NAB.mT @ x_NAB
+        x_NAB.copy_(a * x_NAB + x_NAB @ (b * gram + c * (gram @ gram)))
 
 
 class Optimizer:
@@ -75,14 +63,14 @@ class Optimizer:
         parameters: dict[str, torch.nn.Parameter],
         run_all: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map,
         spread: Spread = WHOLE,
-        products: Products = BY_TORCH,
+        polynomial: Polynomial = by_torch,
     ) -> None:
-        """`run_all` maps a function over tensors, e.g. a thread pool's `map`; `products`: what Muon multiplies with."""
+        """`run_all` maps a function over tensors, e.g. a thread pool's `map`; `polynomial`: what Muon computes with."""
         self.config = config
         self._parameters = parameters
         self._run_all = run_all
         self._spread = spread
-        self._products = products
+        self._polynomial = polynomial
         inner = [n for n, p in parameters.items() if p.ndim == 2 and ".layers." in n]
         self._matrices = inner if config.matrices == "muon" else []
         self._others = [name for name in parameters if name not in set(self._matrices)]
@@ -125,7 +113,7 @@ class Optimizer:
             rate = config.muon_lr * factor
             scale = rate * max(1.0, rows / columns) ** 0.5
             stacked, half = torch.stack(updates), (len(names) + 1) // 2
-            orthogonal = partial(orthogonalised, products=self._products)
+            orthogonal = partial(orthogonalised, polynomial=self._polynomial)
             ready = torch.cat(list(self._run_all(orthogonal, (stacked[:half], stacked[half:]))))
             for name, update in zip(names, ready, strict=True):
                 parameter = self._parameters[name]
@@ -151,14 +139,10 @@ class Optimizer:
 
 @torch.no_grad()
 def orthogonalised(
-    matrices_NAB: Tensor, iterations: int = 5, products: Products = BY_TORCH
+    matrices_NAB: Tensor, iterations: int = 5, polynomial: Polynomial = by_torch
 ) -> Tensor:
     """Each matrix with its singular values brought near 1, its singular vectors kept."""
-    a, b, c = _QUINTIC
     wide = matrices_NAB.shape[1] < matrices_NAB.shape[2]
-    x: Tensor = matrices_NAB.mT.contiguous() if wide else matrices_NAB
-    x = x / (x.square().sum((1, 2), keepdim=True).sqrt() + 1e-7)
-    for _ in range(iterations):
-        gram = products.inner(x, x)  # symmetric
-        x = a * x + products.outer(x, b * gram + c * products.inner(gram, gram))
-    return x.mT if wide else x
+    tall = (matrices_NAB.mT if wide else matrices_NAB).clone(memory_format=torch.contiguous_format)
+    polynomial(tall, _QUINTIC, iterations)
+    return tall.mT if wide else tall

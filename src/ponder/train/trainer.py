@@ -65,7 +65,11 @@ class Trainer:
             FromDocuments() if recipe.teacher is None else FromTeacher(recipe.teacher, config)
         )
         self.optimizer = Optimizer(
-            recipe.optimizer, self._parameters, self._place.map, self._place, self.network.products
+            recipe.optimizer,
+            self._parameters,
+            self._place.map,
+            self._place,
+            self.network.polynomial,
         )
         self.stream = DocumentStream(
             recipe.documents, Tokenizer.from_folder(recipe.tokenizer), recipe.seed

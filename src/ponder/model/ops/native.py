@@ -158,6 +158,11 @@ class NativeOps:
         self._ops.weight_gradient(dy_TE, x_TK, found)
         return found
 
+    def orthogonalise(
+        self, x_AB: F32, quintic: tuple[float, float, float], iterations: int
+    ) -> None:
+        self._ops.orthogonalise(x_AB, *quintic, iterations)
+
     def gated_mlp_gradients(
         self,
         gate_up: tuple[_native.Linear, _native.Linear],

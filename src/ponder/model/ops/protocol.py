@@ -176,6 +176,15 @@ class GradientOps(Ops, Protocol):
         """dyᵀ·x [E, K], both rounded to bf16 and added in fp32; only where `multiplies_bf16`."""
         ...
 
+    def orthogonalise(
+        self, x_AB: Array, quintic: tuple[float, float, float], iterations: int
+    ) -> None:
+        """x / ‖x‖, A ≥ B, then so many times a·x + b·x·G + c·x·G·G with G = xᵀx, in place; factors are rounded to bf16.
+
+        Only where `multiplies_bf16`.
+        """
+        ...
+
     def gated_mlp_gradients(
         self, gate_up: tuple[Any, Any], down: tuple[Any, Any], x_TD: Array, dy_TD: Array
     ) -> tuple[Array, Array, Array]:

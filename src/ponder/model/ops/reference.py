@@ -23,8 +23,7 @@ class FloatLinear:
 
     weight_EK: F32
     bias_E: F32 | None
-    rounds_input: bool
-    """bf16: activations are rounded to bf16 too."""
+    is_bf16: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Int8Linear:
 
 
 class ReferenceOps:
-    """Every verb as `scalar.py` and `int8.py` define it; float `linear` is one BLAS matrix-vector product a row."""
+    """Every verb as `scalar.py` and `int8.py` define it; fp32 `linear` is one BLAS matrix-vector product a row."""
 
     name = "reference"
 
@@ -56,9 +55,8 @@ class ReferenceOps:
             weight_GKE = np.ascontiguousarray(q_EGK.transpose(1, 2, 0)).astype(np.float32)
             return Int8Linear(weight_GKE, np.ascontiguousarray(scales_EG.T), bias_E)
         weight_EK = np.concatenate([scalar.float32_of(part) for part in parts])
-        if weights_format == "bf16":
-            weight_EK = scalar.float32_of(scalar.bfloat16_bits(weight_EK))
-        return FloatLinear(weight_EK, bias_E, weights_format == "bf16")
+        is_bf16 = weights_format == "bf16"
+        return FloatLinear(scalar.rounded(weight_EK) if is_bf16 else weight_EK, bias_E, is_bf16)
 
     def prepare_embedding(self, stored: Stored) -> Stored:
         return stored
@@ -79,8 +77,8 @@ class ReferenceOps:
     def linear(self, x_TK: F32, weight: FloatLinear | Int8Linear) -> F32:
         if isinstance(weight, Int8Linear):
             return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
-        if weight.rounds_input:
-            x_TK = scalar.float32_of(scalar.bfloat16_bits(x_TK))
+        if weight.is_bf16:
+            return scalar.bf16_linear(scalar.rounded(x_TK), weight.weight_EK, weight.bias_E)
         y = np.empty((len(x_TK), len(weight.weight_EK)), np.float32)
         for row, x_K in enumerate(
             np.ascontiguousarray(x_TK)

@@ -157,6 +157,28 @@ def bfloat16_bits(x: NDArray[Any]) -> NDArray[np.uint16]:
     return np.where(np.isnan(x), quiet, rounded).astype(np.uint16)
 
 
+def rounded(x: NDArray[Any]) -> F32:
+    """Numbers rounded to bfloat16 as float32; those below 2⁻¹²⁶ in size become 0."""
+    found = float32_of(bfloat16_bits(x))
+    return np.where(np.abs(found) < np.finfo(np.float32).tiny, found * np.float32(0), found)
+
+
+def bf16_linear(x_TK: F32, weight_EK: F32, bias_E: F32 | None) -> F32:
+    """x·Wᵀ + b of numbers that were `rounded`, so that products are exact.
+
+    A sum starts at the bias. Of each 32 columns in turn, the even ones and the odd ones are added apart, ascending, and
+    their sum is added to it (the order of a tile of AMX).
+    """
+    shape = (len(x_TK), len(weight_EK))
+    y_TE = np.zeros(shape, np.float32) + (np.float32(0) if bias_E is None else bias_E)
+    for first in range(0, x_TK.shape[1], 32):
+        halves = np.zeros((2, *shape), np.float32)
+        for column in range(first, min(first + 32, x_TK.shape[1])):
+            halves[column % 2] += x_TK[:, None, column] * weight_EK[None, :, column]
+        y_TE += halves[0] + halves[1]
+    return y_TE
+
+
 def split(x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:
     """Views cut along the second axis."""
     ends = list(itertools.accumulate(sizes))

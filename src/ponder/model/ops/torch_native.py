@@ -50,17 +50,12 @@ class NativeTorchOps(TorchOps):
         """True where backward passes multiply bf16 matrices."""
         return self.weights_format == "bf16" and self.kernels.multiplies_bf16
 
-    def inner(self, a_NTE: Tensor, b_NTK: Tensor) -> Tensor:
-        """aᵀ·b [N, E, K], both rounded to bf16; only where `rounds_gradients`, like `outer`."""
-        pairs = zip(a_NTE.numpy(), b_NTK.numpy(), strict=True)
-        return torch.from_numpy(np.stack([self.kernels.weight_gradient(a, b) for a, b in pairs]))
-
-    def outer(self, a_NTK: Tensor, b_NEK: Tensor) -> Tensor:
-        """a·bᵀ [N, T, E]."""
-        kernels, found = self.kernels, list[Any]()
-        for a, b in zip(a_NTK.numpy(), b_NEK.numpy(), strict=True):
-            found.append(kernels.linear(a, kernels.prepare_linear("", [b], None, "bf16")))
-        return torch.from_numpy(np.stack(found))
+    def orthogonalise(
+        self, x_NAB: Tensor, quintic: tuple[float, float, float], iterations: int
+    ) -> None:
+        """`GradientOps.orthogonalise` of each matrix; only where `rounds_gradients`."""
+        for x_AB in x_NAB.numpy():
+            self.kernels.orthogonalise(x_AB, quintic, iterations)
 
     def pack(
         self, parts: Sequence[Tensor], biases: Sequence[Tensor], weights_format: WeightsFormat
@@ -186,25 +181,19 @@ class _Linear(Function):
         sizes = [len(part) for part in weight.parts[:count]]
         found: list[Tensor | None] = [None, None, None]
         rounds, kernels = weight.transposed is not None, ctx.kernels
+        dy, x = _numpy(dy_TE.contiguous()), _numpy(x_TK.contiguous())
         if needs_x and rounds:
-            dy = _numpy(dy_TE.contiguous())
             found[0] = torch.from_numpy(kernels.linear(dy, weight.transposed))
         elif needs_x:
             found[0] = dy_TE @ weight.matrix_EK
         if any(needs[:count]):
-            dw_EK = _of_weight(dy_TE, x_TK, kernels) if rounds else dy_TE.T @ x_TK
-            found += _split(dw_EK, sizes)
+            dw = torch.from_numpy(kernels.weight_gradient(dy, x)) if rounds else dy_TE.T @ x_TK
+            found += _split(dw, sizes)
         else:
             found += [None] * count
         if weight.has_bias:
             found += _split(dy_TE.sum(0), sizes)
         return tuple(found)
-
-
-def _of_weight(dy_TE: Tensor, x_TK: Tensor, kernels: GradientOps) -> Tensor:
-    """dyᵀ·x, both rounded to bf16."""
-    dy, x = _numpy(dy_TE.contiguous()), _numpy(x_TK.contiguous())
-    return torch.from_numpy(kernels.weight_gradient(dy, x))
 
 
 def _split(joined: Tensor, sizes: list[int]) -> list[Tensor]:

@@ -85,7 +85,10 @@ class RlTrainer:
         self._parameters = self.network.trained()
         self._threads = ThreadPoolExecutor(recipe.threads, initializer=settle_thread)
         self.optimizer = Optimizer(
-            recipe.optimizer, self._parameters, self._threads.map, products=self.network.products
+            recipe.optimizer,
+            self._parameters,
+            self._threads.map,
+            polynomial=self.network.polynomial,
         )
         self._tokenizer = Tokenizer.from_folder(recipe.start_from)
         self._documents = DocumentStream(recipe.mix.documents, self._tokenizer, recipe.seed)
