@@ -2,7 +2,7 @@
 //
 // Included once by each kernels_*.cpp, which sets PONDER_ARCH. All arithmetic is the definition in
 // ponder/model/ops/scalar.py and int8.py: every operation rounded on its own, fixed orders of sums.
-// Only float products are free to fuse; they sum their columns in ascending order.
+// Only fp32 products are free to fuse; they sum their columns in ascending order.
 #pragma once
 
 #include <cmath>

@@ -153,6 +153,10 @@ def test_bf16_linear_is_the_definition(ops, columns):
             x[rows // 2, ::3] = 1e-39
             y, truth = ops.linear(x, given), REFERENCE.linear(x, expected)
             same_bits(y + np.float32(0), truth + np.float32(0))  # a zero has either sign
+    lone = [
+        o.linear(x[:1], o.prepare_linear("w", parts[:1], None, "bf16")) for o in (ops, REFERENCE)
+    ]
+    same_bits(*lone)
 
 
 @pytest.mark.parametrize("width", [1, 8, 16, 33, 64, 896])

@@ -1,4 +1,4 @@
-"""model/ops/native: the op set in C++ (`native/`): the same bits as `reference`, save for float `linear`.
+"""model/ops/native: the op set in C++ (`native/`): the same bits as `reference`, save for fp32 `linear`.
 
 Each verb allocates its result and hands plain arrays to the extension, which checks dtype, shape and strides.
 """

@@ -9,8 +9,8 @@ What holds for every op set:
 - A row of a result depends on that row of the input alone (`attend`: on the sequence's own rows and slots), to the bit:
   not on the other rows, their number, the layout of pages, or threads.
 - `scalar.py` and `int8.py` are the definitions of sums, exp, norms, attention and the int8 format. `reference` follows
-  them literally; `native` gives the same bits, save for `linear` with fp32 and bf16 weights, whose order of sums is the
-  op set's own.
+  them literally; `native` gives the same bits, save for `linear` with fp32 weights, whose order of sums is the op set's
+  own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ops(Protocol):
     ) -> Any:
         """A linear layer from matrices [E_i, K] stacked along E in the order given (q, k, v; gate, up), bias [E].
 
-        fp32 holds the exact value of what is stored; bf16 rounds to nearest even (exact when stored so); int8 quantises
+        fp32 holds the exact value of what is stored; bf16 rounds it, and inputs, to nearest even; int8 quantises
         the fp32 value as `int8.py` says. `name` is for error messages.
         """
         ...
@@ -179,19 +179,13 @@ class GradientOps(Ops, Protocol):
     def orthogonalise(
         self, x_AB: Array, quintic: tuple[float, float, float], iterations: int
     ) -> None:
-        """x / ‖x‖, A ≥ B, then so many times a·x + b·x·G + c·x·G·G with G = xᵀx, in place; factors are rounded to bf16.
-
-        Only where `multiplies_bf16`.
-        """
+        """x / ‖x‖, A ≥ B, then so many times a·x + b·x·G + c·x·G·G with G = xᵀx, in place; only where `multiplies_bf16`."""
         ...
 
     def gated_mlp_gradients(
         self, gate_up: tuple[Any, Any], down: tuple[Any, Any], x_TD: Array, dy_TD: Array
     ) -> tuple[Array, Array, Array]:
-        """Gradients of x and of both weights, all factors rounded to bf16; only where `multiplies_bf16`.
-
-        Each weight comes with its transpose.
-        """
+        """Gradients of x and of both weights, each given with its transpose; only where `multiplies_bf16`."""
         ...
 
     def swiglu_gradients(self, gate_up_T2F: Array, dy_TF: Array) -> Array:

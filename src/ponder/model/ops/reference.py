@@ -19,11 +19,18 @@ from ponder.model.view import KVPool, View
 
 @dataclass(frozen=True, slots=True)
 class FloatLinear:
-    """fp32 or bf16 weights, both as the float32 numbers they stand for."""
+    """fp32 weights."""
 
     weight_EK: F32
     bias_E: F32 | None
-    is_bf16: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bf16Linear:
+    """bf16 weights, transposed, as the float32 numbers they stand for."""
+
+    weight_KE: F32
+    bias_E: F32 | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,9 @@ class Int8Linear:
     weight_GKE: F32
     scales_GE: F32
     bias_E: F32 | None
+
+
+ReferenceLinear = FloatLinear | Bf16Linear | Int8Linear
 
 
 class ReferenceOps:
@@ -45,7 +55,7 @@ class ReferenceOps:
 
     def prepare_linear(
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
-    ) -> FloatLinear | Int8Linear:
+    ) -> ReferenceLinear:
         del name
         bias_E = None if bias is None else scalar.float32_of(bias)
         if weights_format == "int8":
@@ -55,8 +65,9 @@ class ReferenceOps:
             weight_GKE = np.ascontiguousarray(q_EGK.transpose(1, 2, 0)).astype(np.float32)
             return Int8Linear(weight_GKE, np.ascontiguousarray(scales_EG.T), bias_E)
         weight_EK = np.concatenate([scalar.float32_of(part) for part in parts])
-        is_bf16 = weights_format == "bf16"
-        return FloatLinear(scalar.rounded(weight_EK) if is_bf16 else weight_EK, bias_E, is_bf16)
+        if weights_format == "bf16":
+            return Bf16Linear(np.ascontiguousarray(scalar.rounded(weight_EK).T), bias_E)
+        return FloatLinear(weight_EK, bias_E)
 
     def prepare_embedding(self, stored: Stored) -> Stored:
         return stored
@@ -74,11 +85,11 @@ class ReferenceOps:
         total = x_TD if delta_TD is None else x_TD + delta_TD
         return total, scalar.rms_norm(total, weight, eps)
 
-    def linear(self, x_TK: F32, weight: FloatLinear | Int8Linear) -> F32:
+    def linear(self, x_TK: F32, weight: ReferenceLinear) -> F32:
         if isinstance(weight, Int8Linear):
             return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
-        if weight.is_bf16:
-            return scalar.bf16_linear(scalar.rounded(x_TK), weight.weight_EK, weight.bias_E)
+        if isinstance(weight, Bf16Linear):
+            return scalar.bf16_linear(scalar.rounded(x_TK), weight.weight_KE, weight.bias_E)
         y = np.empty((len(x_TK), len(weight.weight_EK)), np.float32)
         for row, x_K in enumerate(
             np.ascontiguousarray(x_TK)
@@ -86,9 +97,7 @@ class ReferenceOps:
             np.dot(weight.weight_EK, x_K, out=y[row])
         return y if weight.bias_E is None else y + weight.bias_E
 
-    def gated_mlp(
-        self, x_TD: F32, gate_up: FloatLinear | Int8Linear, down: FloatLinear | Int8Linear
-    ) -> F32:
+    def gated_mlp(self, x_TD: F32, gate_up: ReferenceLinear, down: ReferenceLinear) -> F32:
         return self.linear(self.swiglu(self.linear(x_TD, gate_up)), down)
 
     def split(self, x_TXC: F32, sizes: tuple[int, ...]) -> tuple[F32, ...]:

@@ -163,19 +163,19 @@ def rounded(x: NDArray[Any]) -> F32:
     return np.where(np.abs(found) < np.finfo(np.float32).tiny, found * np.float32(0), found)
 
 
-def bf16_linear(x_TK: F32, weight_EK: F32, bias_E: F32 | None) -> F32:
-    """x·Wᵀ + b of numbers that were `rounded`, so that products are exact.
+def bf16_linear(x_TK: F32, weight_KE: F32, bias_E: F32 | None) -> F32:
+    """x·W + b of numbers that were `rounded`, so that products are exact.
 
     A sum starts at the bias. Of each 32 columns in turn, the even ones and the odd ones are added apart, ascending, and
     their sum is added to it (the order of a tile of AMX).
     """
-    shape = (len(x_TK), len(weight_EK))
-    y_TE = np.zeros(shape, np.float32) + (np.float32(0) if bias_E is None else bias_E)
-    for first in range(0, x_TK.shape[1], 32):
-        halves = np.zeros((2, *shape), np.float32)
-        for column in range(first, min(first + 32, x_TK.shape[1])):
-            halves[column % 2] += x_TK[:, None, column] * weight_EK[None, :, column]
-        y_TE += halves[0] + halves[1]
+    if weight_KE.shape[1] == 1:  # numpy adds rows one after the other, but a lone column in pairs
+        return bf16_linear(x_TK, np.repeat(weight_KE, 2, 1), bias_E)[:, :1].copy()
+    y_TE = np.zeros((len(x_TK), weight_KE.shape[1]), np.float32)
+    y_TE += 0 if bias_E is None else bias_E
+    for first in range(0, len(weight_KE), 32):
+        even, odd = (slice(at, min(first + 32, len(weight_KE)), 2) for at in (first, first + 1))
+        y_TE += sum(np.add.reduce(x_TK.T[k, :, None] * weight_KE[k, None]) for k in (even, odd))
     return y_TE
 
 
