@@ -86,7 +86,7 @@ def serving(folder: Path) -> Iterator[tuple[str, Served]]:
 def options(warm: Path, url: str, *more: str) -> list[str]:
     return [
         f"stage.start_from={warm}", "stage.sampling.prompts=2", "stage.sampling.samples=4",
-        "stage.schedule.steps=2", "stage.checkpoint_steps=1", "stage.preflight=skip",
+        "stage.schedule.steps=2", "stage.checkpoint_steps=1", "stage.preflight=skip", 'stage.weights="bf16"',
         "stage.algorithm.name=grpo", "stage.algorithm.importance_cap=2.0",
         f'stage.cluster.endpoint="{url}/v1"', 'stage.cluster.endpoint_model="micro"',
         f'stage.cluster.reload_url="{url}/reload"', """stage.cluster.reload_body='{"path": "{folder}"}'""",
@@ -101,7 +101,7 @@ def test_a_server_samples_and_is_told_of_every_step_s_weights(warm, tmp_path):
         folder = RunFolder.open(tmp_path / "run")
         records = [each for each in folder.records() if "ratio_max" in each]
         assert len(records) == 2
-        for record in records:  # the server holds bf16 weights, the trainer fp32
+        for record in records:  # the server's norms and embedding are bf16, the trainer's fp32
             assert 0 < record["gap"] < 0.1 and 0.9 < record["ratio_min"] < record["ratio_max"] < 1.1
             assert record["reward"] is not None and record["lost"] == 0
         path = tmp_path / "run" / "served"

@@ -179,7 +179,7 @@ class GradientOps(Ops, Protocol):
     def orthogonalise(
         self, x_AB: Array, quintic: tuple[float, float, float], iterations: int
     ) -> None:
-        """x / ‖x‖, A ≥ B, then so many times a·x + b·x·G + c·x·G·G with G = xᵀx, in place; only where `multiplies_bf16`."""
+        """x / ‖x‖, A ≥ B, then so often a·x + b·x·G + c·x·G·G with G = xᵀx, in place; only where `multiplies_bf16`."""
         ...
 
     def gated_mlp_gradients(
