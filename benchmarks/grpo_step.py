@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="timed steps of each round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--micro-tokens", type=int, default=4096)
+    parser.add_argument("--micro-tokens", type=int, default=2048)
     parser.add_argument("--weights", default="bf16", choices=("fp32", "bf16"), help="ours")
     parser.add_argument("--trl-batch", type=int, default=32, help="tuned TRL's batch size")
     parser.add_argument("--trl-python", help="interpreter with trl")
@@ -88,7 +88,7 @@ def record(
         "columns": ["", *(part.replace("_s", " s") for part in parts), "times ours"],
         "rows": rows,
         "facts": {
-            "command": f"python benchmarks/grpo_step.py --rounds {arguments.rounds}",
+            "command": f"python benchmarks/grpo_step.py --rounds {arguments.rounds} --steps {arguments.steps}",
             "machine": machine,
             "commit": commit,
         },
