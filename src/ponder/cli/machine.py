@@ -11,7 +11,7 @@ from ponder.model.ops import available_threads
 
 FEATURES = (
     *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
-    *("amx_int8", "asimd", "asimddp", "i8mm", "bf16"),
+    *("amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16"),
 )
 """Flags of a processor that kernels ask for."""
 
