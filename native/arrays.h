@@ -18,8 +18,8 @@ namespace ponder {
 
 namespace nb = nanobind;
 
-// An array with `dims` axes of 'f' float32, 'd' float64, 'i' int32 or 'H' uint16. The first `free_axes` axes may have
-// any forward stride, the rest are contiguous.
+// An array with `dims` axes of 'f' float32, 'd' float64, 'i' int32 or 'H' uint16. The first
+// `free_axes` axes may have any forward stride, the rest are contiguous.
 class Array {
  public:
   Array(nb::handle object, const char* name, int dims, char format, bool writable = false,

@@ -54,9 +54,8 @@ inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim
       for_strips(head_dim, [&](int c, int m, auto vectors) {
         repeat<vectors>([&](auto i) {
           const vf k = vload_upto(key + c + 16 * i, m);
-          repeat<R>([&](auto r) {
-            sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c + 16 * i, m), k));
-          });
+          repeat<R>(
+              [&](auto r) { sum[r] = vadd(sum[r], vmul(vload_upto(q[r] + c + 16 * i, m), k)); });
         });
       });
       for (int r = 0; r < R; ++r) sums[r][j] = sum[r];
@@ -82,7 +81,8 @@ inline void soften(float* scores, int n, float* max, float* sum) {
   *sum = vsum(total);
 }
 
-// Folds weighted values j0..j1 of N vectors of channels from c on into sum[r]; weights[r] is row r of the scores.
+// Folds weighted values j0..j1 of N vectors of channels from c on into sum[r]; weights[r] is row r
+// of the scores.
 template <int R, int N>
 inline void weigh(const float (*weights)[kAttendChunk], const Chunk& chunk, int j0, int j1, int c,
                   int m, vf (*sum)[N]) {

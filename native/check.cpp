@@ -46,8 +46,8 @@ Floats product(const Kernels& k, const Floats& w, const Floats& x, int rows, int
                    q.data() + static_cast<size_t>(r) * padded * k.act_bytes,
                    scales.data() + static_cast<size_t>(r) * groups);
   }
-  const ponder::Product p{panels.data(), bytes,         columns, 29,
-                          q.data(),      scales.data(), nullptr, y.data(), 29};
+  const ponder::Product p{panels.data(), bytes,   columns,  29, q.data(),
+                          scales.data(), nullptr, y.data(), 29};
   k.product(ponder::Format::kInt8, p, 0, 2, 0, rows);
   return y;
 }
@@ -65,7 +65,8 @@ Floats bf16_product(const Kernels& k, const Floats& w, const Floats& x, int rows
     k.round_row(x.data() + static_cast<size_t>(r) * columns, columns, r, rounded.data());
   }
   Floats y(static_cast<size_t>(rows) * 29);
-  const ponder::Product p{panels.data(), bytes, columns, 29, rounded.data(), nullptr, nullptr, y.data(), 29};
+  const ponder::Product p{panels.data(), bytes,   columns,  29, rounded.data(),
+                          nullptr,       nullptr, y.data(), 29};
   k.product(ponder::Format::kBf16, p, 0, 2, 0, rows);
   return y;
 }
@@ -135,7 +136,8 @@ int main() {
       Floats found(20), scratch(ponder::sample_scratch(columns));
       for (int i = 0; i < 20; i += 2) {
         int32_t index;
-        k.sample(x.data(), columns, i % 4 ? 1.0f : 0.1f, i / 20.0, scratch.data(), &index, &found[i]);
+        k.sample(x.data(), columns, i % 4 ? 1.0f : 0.1f, i / 20.0, scratch.data(), &index,
+                 &found[i]);
         found[i + 1] = static_cast<float>(index);
       }
       return found;

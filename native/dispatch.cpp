@@ -49,7 +49,8 @@ bool has_avx512() {
 #endif
 
 #if defined(PONDER_AMX)
-// Tiles of bf16 and int8 in CPUID 7, and the system's leave to use their 8 KiB of state, which Linux gives on request.
+// Tiles of bf16 and int8 in CPUID 7, and the system's leave to use their 8 KiB of state, which
+// Linux gives on request.
 bool has_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;

@@ -1,4 +1,5 @@
-// gradients_amx: backward passes whose products run on tiles; factors are rounded to bf16. Included by kernels_amx.cpp.
+// gradients_amx: backward passes whose products run on tiles; factors are rounded to bf16. Included
+// by kernels_amx.cpp.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +39,8 @@ struct Rows {
   const float* operator[](int t) const { return t < count ? data + t * row : nullptr; }
 };
 
-// Rows x [., K], padded to 32, as rows from t on of a matrix B with K outputs, whose panels lie `panel` numbers apart.
+// Rows x [., K], padded to 32, as rows from t on of a matrix B with K outputs, whose panels lie
+// `panel` numbers apart.
 inline void pack_columns(const Rows& x, int t, uint16_t* panels, size_t panel) {
   for (int i = 0; i < bf16_columns(x.count); i += 2) {
     for (int k = 0; k < x.columns; k += 16) {
@@ -48,7 +50,8 @@ inline void pack_columns(const Rows& x, int t, uint16_t* panels, size_t panel) {
   }
 }
 
-// Up to 32 rows x [., E] as columns t to t + 31 of a matrix A, whose rows of tiles lie `row` numbers apart.
+// Up to 32 rows x [., E] as columns t to t + 31 of a matrix A, whose rows of tiles lie `row`
+// numbers apart.
 inline void pack_transposed(const Rows& x, int t, uint16_t* tiles, size_t row) {
   for (int e = 0; e < x.columns; e += 16) {
     __m512i block[16];
@@ -61,9 +64,10 @@ inline void pack_transposed(const Rows& x, int t, uint16_t* tiles, size_t row) {
   }
 }
 
-// A product over `rows` tokens: dw [outputs, columns] = A · B, with A's rows in tiles and B's columns in panels.
-inline void tokens_product(const uint16_t* tiles, const uint16_t* panels, int rows, int outputs, int columns,
-                           float* dw) {
+// A product over `rows` tokens: dw [outputs, columns] = A · B, with A's rows in tiles and B's
+// columns in panels.
+inline void tokens_product(const uint16_t* tiles, const uint16_t* panels, int rows, int outputs,
+                           int columns, float* dw) {
   const Tiles config;
   const size_t row = tile_row(rows), width = static_cast<size_t>(columns);
   for (int e = 0; e < outputs; e += 32) {
@@ -78,9 +82,11 @@ inline void weight_gradient(const WeightGradient& g, uint16_t* scratch) {
   uint16_t* panels = scratch + static_cast<size_t>(bf16_columns(g.outputs)) * bf16_columns(g.rows);
   for (int t = 0; t < g.rows; t += 32) {
     const float* dy = g.dy + static_cast<size_t>(t) * g.outputs;
-    pack_transposed({dy, g.rows - t, g.outputs, static_cast<size_t>(g.outputs)}, t, scratch, tile_row(g.rows));
+    pack_transposed({dy, g.rows - t, g.outputs, static_cast<size_t>(g.outputs)}, t, scratch,
+                    tile_row(g.rows));
   }
-  pack_columns({g.x, g.rows, g.columns, static_cast<size_t>(g.columns)}, 0, panels, tile_row(g.rows));
+  pack_columns({g.x, g.rows, g.columns, static_cast<size_t>(g.columns)}, 0, panels,
+               tile_row(g.rows));
   tokens_product(scratch, panels, g.rows, g.outputs, g.columns, g.dw);
 }
 
@@ -108,8 +114,15 @@ inline void quintic_step(const Quintic& q, float* x, int rows, int columns, floa
     pack_rows(square + e * width, columns, panels + e / 16 * tile_row(columns));
   }
   for (int t = 0; t < rows; ++t) round_row_amx(x + t * width, columns, t, tiles);
-  const Product p{reinterpret_cast<const uint8_t*>(panels), tile_row(columns) * 2, columns, columns, tiles,
-                  nullptr, nullptr, y, width};
+  const Product p{reinterpret_cast<const uint8_t*>(panels),
+                  tile_row(columns) * 2,
+                  columns,
+                  columns,
+                  tiles,
+                  nullptr,
+                  nullptr,
+                  y,
+                  width};
   product_bf16(p, 0, (columns + 15) / 16, 0, rows);
   for (size_t i = 0; i < rows * width; ++i) x[i] = q.a * x[i] + y[i];
 }
@@ -127,7 +140,8 @@ inline void orthogonalise(const Quintic& q, float* x, int rows, int columns, flo
   for (int i = 0; i < q.iterations; ++i) quintic_step(q, x, rows, columns, scratch);
 }
 
-// gate_up, then SwiGLU, then down, once more and backwards: 32 tokens at a time stay in the inner caches.
+// gate_up, then SwiGLU, then down, once more and backwards: 32 tokens at a time stay in the inner
+// caches.
 inline void gated_mlp_gradients(const GatedMlpGradients& g, float* scratch) {
   const int width = g.gate_up.columns, inner = g.gate_up.outputs / 2;
   const size_t row = tile_row(g.rows), d = bf16_columns(width), f = bf16_columns(inner), w = width;
@@ -136,9 +150,11 @@ inline void gated_mlp_gradients(const GatedMlpGradients& g, float* scratch) {
   auto *both = from.take<float>(32 * wide), *d_both = from.take<float>(32 * wide);
   auto *act = from.take<float>(32 * narrow), *d_act = from.take<float>(32 * narrow);
   auto* rounded = from.take<uint16_t>(32 * std::max(d, 2 * f));
-  auto *d_both_t = from.take<uint16_t>(row / 16 * 2 * f), *act_columns = from.take<uint16_t>(row / 16 * f);
+  auto *d_both_t = from.take<uint16_t>(row / 16 * 2 * f),
+       *act_columns = from.take<uint16_t>(row / 16 * f);
   auto *dy_t = from.take<uint16_t>(row / 16 * d), *x_columns = from.take<uint16_t>(row / 16 * d);
-  const auto multiply = [&](Product p, const float* x, size_t x_row, int rows, float* y, size_t y_row) {
+  const auto multiply = [&](Product p, const float* x, size_t x_row, int rows, float* y,
+                            size_t y_row) {
     for (int r = 0; r < rows; ++r) round_row_amx(x + r * x_row, p.columns, r, rounded);
     p.x = rounded, p.y = y, p.y_row = y_row;
     product_bf16(p, 0, (p.outputs + kPanelRows - 1) / kPanelRows, 0, rows);
@@ -175,14 +191,18 @@ struct AttentionTiles {
   uint16_t* slope_tiles;           // [32, slots]
 
   AttentionTiles(const AttendGradients& given, float* scratch)
-      : a(given), slots(bf16_columns(a.first_slot + a.rows)), rows(bf16_columns(a.rows)),
+      : a(given),
+        slots(bf16_columns(a.first_slot + a.rows)),
+        rows(bf16_columns(a.rows)),
         width(bf16_columns(a.head_dim)) {
     Scratch from{scratch};
     const size_t w = width, s = slots, r = rows;
     for (float** each : {&keys, &values}) *each = from.take<float>(s * w);
     for (float** each : {&q, &d_out}) *each = from.take<float>(r * w);
-    for (float** each : {&weights, &slopes}) *each = from.take<float>(32 * ponder::odd_lines(slots));
-    for (uint16_t** each : {&key_rows, &value_rows, &key_columns}) *each = from.take<uint16_t>(s * w);
+    for (float** each : {&weights, &slopes})
+      *each = from.take<float>(32 * ponder::odd_lines(slots));
+    for (uint16_t** each : {&key_rows, &value_rows, &key_columns})
+      *each = from.take<uint16_t>(s * w);
     for (uint16_t** each : {&q_tiles, &d_out_tiles, &q_columns, &d_out_columns}) {
       *each = from.take<uint16_t>(r * w);
     }
@@ -193,7 +213,8 @@ struct AttentionTiles {
   void pack_slots() {
     const auto w = static_cast<size_t>(width);
     for (int j = 0; j < slots; ++j) {
-      float *k = keys + static_cast<size_t>(j) * width, *v = values + static_cast<size_t>(j) * width;
+      float *k = keys + static_cast<size_t>(j) * width,
+            *v = values + static_cast<size_t>(j) * width;
       std::memset(k, 0, sizeof(float) * width), std::memset(v, 0, sizeof(float) * width);
       if (j >= a.first_slot + a.rows) continue;
       std::memcpy(k, a.keys[j], sizeof(float) * a.head_dim);
@@ -213,9 +234,11 @@ struct AttentionTiles {
 
   void pack_head(int head) {
     const auto w = static_cast<size_t>(width);
-    std::memset(q, 0, sizeof(float) * rows * width), std::memset(d_out, 0, sizeof(float) * rows * width);
+    std::memset(q, 0, sizeof(float) * rows * width),
+        std::memset(d_out, 0, sizeof(float) * rows * width);
     for (int t = 0; t < a.rows; ++t) {
-      float *to_q = q + static_cast<size_t>(t) * width, *to_d = d_out + static_cast<size_t>(t) * width;
+      float *to_q = q + static_cast<size_t>(t) * width,
+            *to_d = d_out + static_cast<size_t>(t) * width;
       const float* from = a.q + t * a.q_row + head * a.q_head;
       for (int c = 0; c < a.head_dim; ++c) to_q[c] = from[c] * a.scale;
       std::memcpy(to_d, a.d_out + row_of(t, head), sizeof(float) * a.head_dim);
@@ -233,21 +256,25 @@ struct AttentionTiles {
     for (int s = 0; s < seen; s += 32) {
       const Out scores{weights + s, wide, 32, 32};
       const Out products{slopes + s, wide, 32, 32};
-      tile_block_of(q_tiles + t / 16 * row, row, key_rows + s / 16 * row, row * 2, width, nullptr, scores);
-      tile_block_of(d_out_tiles + t / 16 * row, row, value_rows + s / 16 * row, row * 2, width, nullptr,
-                    products);
+      tile_block_of(q_tiles + t / 16 * row, row, key_rows + s / 16 * row, row * 2, width, nullptr,
+                    scores);
+      tile_block_of(d_out_tiles + t / 16 * row, row, value_rows + s / 16 * row, row * 2, width,
+                    nullptr, products);
     }
     for (int r = 0; r < 32; ++r) {
       float *of_weights = weights + r * wide, *of_slopes = slopes + r * wide;
       if (r < count) {
         const float *o = a.out + row_of(t + r, head), *d = a.d_out + row_of(t + r, head);
         vf sum = vset(0.0f);
-        for_lanes(a.head_dim, [&](int c, int m) { sum = vfma(vload_upto(o + c, m), vload_upto(d + c, m), sum); });
+        for_lanes(a.head_dim, [&](int c, int m) {
+          sum = vfma(vload_upto(o + c, m), vload_upto(d + c, m), sum);
+        });
         const vf off = vset(vsum(sum));
         for (int j = 0; j < seen; j += 16) vstore(of_slopes + j, vsub(vload(of_slopes + j), off));
         soften_slopes(of_weights, of_slopes, a.first_slot + t + r + 1, static_cast<size_t>(seen));
       } else {
-        std::memset(of_weights, 0, sizeof(float) * seen), std::memset(of_slopes, 0, sizeof(float) * seen);
+        std::memset(of_weights, 0, sizeof(float) * seen),
+            std::memset(of_slopes, 0, sizeof(float) * seen);
       }
       round_row_amx(of_slopes, seen, r, slope_tiles);
     }
@@ -255,8 +282,8 @@ struct AttentionTiles {
     pack_transposed({slopes, 32, seen, wide}, t, slopes_t, tile_row(rows));
     alignas(64) float found[32 * 32];
     for (int c = 0; c < a.head_dim; c += 32) {
-      tile_block_of(slope_tiles, tile_row(seen), key_columns + c / 16 * tile_row(slots), tile_row(slots) * 2,
-                    seen, nullptr, {found, 32, 32, 32});
+      tile_block_of(slope_tiles, tile_row(seen), key_columns + c / 16 * tile_row(slots),
+                    tile_row(slots) * 2, seen, nullptr, {found, 32, 32, 32});
       for (int r = 0; r < count; ++r) {
         float* to = a.d_q + row_of(t + r, head) + c;
         for (int i = 0; i < least(32, a.head_dim - c); ++i) to[i] = found[32 * r + i] * a.scale;
@@ -271,8 +298,8 @@ struct AttentionTiles {
       const int before = s - a.first_slot - 32, t = before < 0 ? 0 : (before / 32 + 1) * 32;
       for (int c = 0; c < a.head_dim; c += 32) {
         tile_block_of(tiles + s / 16 * tile_row(rows) + static_cast<size_t>(t) * 16, tile_row(rows),
-                      columns + c / 16 * tile_row(rows) + static_cast<size_t>(t) * 16, tile_row(rows) * 2,
-                      rows - t, nullptr, {found, 32, 32, 32});
+                      columns + c / 16 * tile_row(rows) + static_cast<size_t>(t) * 16,
+                      tile_row(rows) * 2, rows - t, nullptr, {found, 32, 32, 32});
         for (int j = 0; j < least(32, a.first_slot + a.rows - s); ++j) {
           add_row(found + 32 * j, least(32, a.head_dim - c), to[s + j] + c);
         }

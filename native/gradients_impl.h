@@ -138,9 +138,10 @@ inline void attend_gradients(const AttendGradients& a, float* scratch) {
   }
 }
 
-// y = x r w with r = 1 / sqrt(mean of squares + eps): dx = r (dy w - x r mean(dy w x r)) + also, dw += dy x r.
-inline void norm_gradients(const float* x, const float* weight, const float* dy, const float* also, int n,
-                           float eps, float* dx, float* dw) {
+// y = x r w with r = 1 / sqrt(mean of squares + eps): dx = r (dy w - x r mean(dy w x r)) + also, dw
+// += dy x r.
+inline void norm_gradients(const float* x, const float* weight, const float* dy, const float* also,
+                           int n, float eps, float* dx, float* dw) {
   vf squares = vset(0.0f), products = vset(0.0f);
   for_lanes(n, [&](int i, int m) {
     const vf v = vload_upto(x + i, m);
@@ -159,7 +160,8 @@ inline void norm_gradients(const float* x, const float* weight, const float* dy,
   });
 }
 
-// Of one row of logits: (log-probability of `target`, with the bits of log_softmax; entropy; what was taken off each logit).
+// Of one row of logits: (log-probability of `target`, with the bits of log_softmax; entropy; what
+// was taken off each logit).
 inline ponder::Pick pick(const float* x, int n, int target) {
   const float top = max_of(x, n);
   const vf tops = vset(top);
@@ -186,8 +188,8 @@ inline void pick_gradients(const float* x, int n, int target, float taken, float
 }
 
 // y = silu(gate) up: d up = dy silu(gate), d gate = dy up s (1 + gate (1 - s)) with s the logistic function.
-inline void swiglu_slopes(const float* gate, const float* up, const float* dy, int n, float* y, float* d_gate,
-                          float* d_up) {
+inline void swiglu_slopes(const float* gate, const float* up, const float* dy, int n, float* y,
+                          float* d_gate, float* d_up) {
   const vf one = vset(1.0f), minus = vset(-0.0f);
   for_lanes(n, [&](int i, int m) {
     const vf g = vload_upto(gate + i, m), u = vload_upto(up + i, m), d = vload_upto(dy + i, m);

@@ -1,9 +1,9 @@
 // kernels: the table of functions that each instruction set fills, and the layouts they share.
 //
-// Packed weights are panels of 16 output rows, one after the other, padded with zero rows. In a panel
-// the columns ascend; a bf16 panel holds pairs of columns [16 rows][2 columns], padded with zeros to 32; an int8 panel
-// holds, for each group of 128 columns, blocks of 4 columns [16 rows][4 columns] and then the group's 16 fp32 scales:
-// one stream, read once per product.
+// Packed weights are panels of 16 output rows, one after the other, padded with zero rows. In a
+// panel the columns ascend; a bf16 panel holds pairs of columns [16 rows][2 columns], padded with
+// zeros to 32; an int8 panel holds, for each group of 128 columns, blocks of 4 columns [16 rows][4
+// columns] and then the group's 16 fp32 scales: one stream, read once per product.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +21,13 @@ inline int num_groups(int columns) { return (columns + kGroup - 1) / kGroup; }
 inline int padded_columns(int columns) { return (columns + 3) / 4 * 4; }
 inline int bf16_columns(int columns) { return (columns + 31) / 32 * 32; }
 // Floats between rows of so many that do not meet in the same lines of a cache.
-inline size_t odd_lines(int columns) {
-  return (static_cast<size_t>(columns + 15) / 16 | 1) * 16;
-}
+inline size_t odd_lines(int columns) { return (static_cast<size_t>(columns + 15) / 16 | 1) * 16; }
 inline size_t panel_bytes(Format format, int columns) {
   const auto k = static_cast<size_t>(columns);
   switch (format) {
     case Format::kFp32: return k * kPanelRows * 4;
-    case Format::kBf16: return static_cast<size_t>(bf16_columns(columns)) * kPanelRows * 2;
+    case Format::kBf16:
+      return static_cast<size_t>(bf16_columns(columns)) * kPanelRows * 2;
     case Format::kInt8: break;
   }
   return static_cast<size_t>(padded_columns(columns)) * kPanelRows +
@@ -41,7 +40,8 @@ struct Product {
   size_t panel_bytes;
   int columns;            // K
   int outputs;            // E
-  // fp32: rows as they are; int8: quantised rows of padded_columns() entries; bf16: what round_row() made.
+  // fp32: rows as they are; int8: quantised rows of padded_columns() entries; bf16: what
+  // round_row() made.
   const void* x;
   const float* x_scales;  // int8: [rows, num_groups]
   const float* bias;      // null or [outputs], with zeros up to whole panels
@@ -94,13 +94,15 @@ constexpr int kGradientRows = 48;  // query rows whose weights are held at a tim
 
 // In floats; enough for factors rounded to bf16 too.
 inline size_t attend_gradients_scratch(int rows, int slots, int head_dim) {
-  const size_t width = bf16_columns(head_dim), lanes = bf16_columns(slots), own = bf16_columns(rows);
+  const size_t width = bf16_columns(head_dim), lanes = bf16_columns(slots),
+               own = bf16_columns(rows);
   const size_t fp32 = 5 * lanes * width + kGradientRows * (3 * width + 2 * lanes);
   const size_t bf16 = width * (4 * lanes + 4 * own) + lanes * (80 + own) + 64 * 16;
   return (fp32 > bf16 ? fp32 : bf16) + 32 * 16;
 }
 
-// dw [outputs, columns] = the sum over `rows` of dy [rows, outputs] times x [rows, columns], both rounded to bf16.
+// dw [outputs, columns] = the sum over `rows` of dy [rows, outputs] times x [rows, columns], both
+// rounded to bf16.
 struct WeightGradient {
   const float* dy;
   const float* x;
@@ -108,11 +110,12 @@ struct WeightGradient {
   int rows, outputs, columns;
 };
 
-// Backward of y = swiglu(x · gate_upᵀ) · downᵀ with bf16 weights. Of the products panels, columns and outputs are read;
+// Backward of y = swiglu(x · gate_upᵀ) · downᵀ with bf16 weights. Of the products panels, columns
+// and outputs are read;
 // `_t` are of the transposed weights.
 struct GatedMlpGradients {
   Product gate_up, gate_up_t, down_t;
-  const float* x;   // [rows, D] like dy and dx
+  const float* x;  // [rows, D] like dy and dx
   const float* dy;
   float* dx;
   float* d_gate_up;  // [2 F, D]
@@ -140,9 +143,9 @@ inline size_t orthogonalise_scratch(int rows, int columns) {
 
 // What training wants of one row of logits.
 struct Pick {
-  float logp;     // of the target
+  float logp;  // of the target
   float entropy;
-  float taken;    // logarithm of the sum of the logits' exponentials
+  float taken;  // logarithm of the sum of the logits' exponentials
 };
 
 struct Kernels {
@@ -151,8 +154,9 @@ struct Kernels {
   int bf16_bytes;  // bytes of one activation that was rounded to bf16
   // x [columns] -> q [padded_columns], scales [num_groups].
   void (*quantise_row)(const float* x, int columns, void* q, float* scales);
-  // x [columns], row `row` of a product -> bf16 numbers, zeros behind. All rows together take bf16_columns() numbers for
-  // each of their number rounded up to 32; where they stand is the table's own.
+  // x [columns], row `row` of a product -> bf16 numbers, zeros behind. All rows together take
+  // bf16_columns() numbers for each of their number rounded up to 32; where they stand is the
+  // table's own.
   void (*round_row)(const float* x, int columns, int row, void* rounded);
   // w [16, columns] fp32 -> one panel.
   void (*pack_panel)(Format format, const float* w, int columns, uint8_t* panel);
@@ -164,8 +168,8 @@ struct Kernels {
   void (*rope)(const float* x, const float* cos, const float* sin, int half, float* y);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
   void (*log_softmax)(const float* x, int n, float* y);
-  // The index that `at` in [0, 1) falls on among shares exp((x - max) * inverse), and its log-softmax. `scratch` holds
-  // sample_scratch() floats.
+  // The index that `at` in [0, 1) falls on among shares exp((x - max) * inverse), and its
+  // log-softmax. `scratch` holds sample_scratch() floats.
   void (*sample)(const float* x, int n, float inverse, double at, float* scratch, int32_t* index,
                  float* logprob);
   // `scratch` holds attend_scratch() floats.
@@ -175,12 +179,12 @@ struct Kernels {
   // `scratch` holds attend_gradients_scratch() floats.
   void (*attend_gradients)(const AttendGradients& a, float* scratch);
   // dx = the norm's gradient + `also` (when not null); added to dw.
-  void (*norm_gradients)(const float* x, const float* weight, const float* dy, const float* also, int n,
-                         float eps, float* dx, float* dw);
+  void (*norm_gradients)(const float* x, const float* weight, const float* dy, const float* also,
+                         int n, float eps, float* dx, float* dw);
   Pick (*pick)(const float* logits, int n, int target);
   void (*pick_gradients)(const float* logits, int n, int target, float taken, float dy, float* dx);
-  // Null where the processor does not multiply bf16 matrices. `scratch` holds weight_gradient_scratch() numbers and is
-  // aligned to 64 bytes.
+  // Null where the processor does not multiply bf16 matrices. `scratch` holds
+  // weight_gradient_scratch() numbers and is aligned to 64 bytes.
   void (*weight_gradient)(const WeightGradient& g, uint16_t* scratch);
   void (*gated_mlp_gradients)(const GatedMlpGradients& g, float* scratch);
   void (*orthogonalise)(const Quintic& q, float* x, int rows, int columns, float* scratch);
@@ -189,7 +193,8 @@ struct Kernels {
 };
 
 inline size_t weight_gradient_scratch(const WeightGradient& g) {
-  return static_cast<size_t>(bf16_columns(g.rows)) * (bf16_columns(g.outputs) + bf16_columns(g.columns));
+  return static_cast<size_t>(bf16_columns(g.rows)) *
+         (bf16_columns(g.outputs) + bf16_columns(g.columns));
 }
 
 constexpr int kDrawBlock = 64;  // weights that a draw sums before it sums the sums

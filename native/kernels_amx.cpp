@@ -1,9 +1,10 @@
 // kernels_amx: the AVX-512 table with its products of bf16 matrices on the tiles of AMX.
 //
-// A tile is 16 rows of 64 bytes. TDPBF16PS adds to C [16, 16] the product of A [16 rows, 32 columns] and B [16 pairs of
-// columns, 16 outputs, 2]; each row of C depends on its own row of A alone. Matrices A lie tile by tile, those of the
-// same rows one after the other: rows that are far apart would meet in the same few lines of a cache. Rows of A beyond
-// the last one hold anything: their part of C is dropped.
+// A tile is 16 rows of 64 bytes. TDPBF16PS adds to C [16, 16] the product of A [16 rows, 32
+// columns] and B [16 pairs of columns, 16 outputs, 2]; each row of C depends on its own row of A
+// alone. Matrices A lie tile by tile, those of the same rows one after the other: rows that are far
+// apart would meet in the same few lines of a cache. Rows of A beyond the last one hold anything:
+// their part of C is dropped.
 #define PONDER_ARCH ponder_amx
 #include "vec_avx512.h"
 
@@ -39,7 +40,8 @@ class Tiles {
 inline __m256i round16(__m512 x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
 // The first n > 0 of 32 numbers, zeros behind.
 inline __m512i round32(const float* x, int n) {
-  const vf low = vload_upto(x, least(16, n)), high = n > 16 ? vload_upto(x + 16, least(16, n - 16)) : vset(0.0f);
+  const vf low = vload_upto(x, least(16, n)),
+           high = n > 16 ? vload_upto(x + 16, least(16, n - 16)) : vset(0.0f);
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.a, low.a));
 }
 
@@ -120,12 +122,14 @@ inline void store_tile(const Out& out, int row, int column, const F& store) {
   }
 }
 
-// C [32 or 16 rows, 32 or 16 outputs] = bias + A · B, where A's rows of tiles lie `a_row` numbers apart and B's panels
-// `b_panel` bytes.
+// C [32 or 16 rows, 32 or 16 outputs] = bias + A · B, where A's rows of tiles lie `a_row` numbers
+// apart and B's panels `b_panel` bytes.
 template <bool kTwoRows, bool kTwoPanels>
-inline void tile_block(const uint16_t* a, size_t a_row, const uint8_t* b, size_t b_panel, int columns,
-                       const float* bias, const Out& out) {
-  asm volatile("" ::: "memory");  // GCC 12 does not know that loads of tiles read what was stored before
+inline void tile_block(const uint16_t* a, size_t a_row, const uint8_t* b, size_t b_panel,
+                       int columns, const float* bias, const Out& out) {
+  asm volatile(
+      "" ::
+          : "memory");    // GCC 12 does not know that loads of tiles read what was stored before
   if (bias != nullptr) {  // the same 64 bytes for each row
     _tile_loadd(0, bias, 0);
     if constexpr (kTwoPanels) _tile_loadd(1, bias + 16, 0);
@@ -167,8 +171,8 @@ inline void tile_block(const uint16_t* a, size_t a_row, const uint8_t* b, size_t
   }
 }
 
-inline void tile_block_of(const uint16_t* a, size_t a_row, const void* b, size_t b_panel, int columns,
-                          const float* bias, const Out& out) {
+inline void tile_block_of(const uint16_t* a, size_t a_row, const void* b, size_t b_panel,
+                          int columns, const float* bias, const Out& out) {
   const bool two_rows = out.rows > 16, two_panels = out.columns > 16;
   const auto run = two_rows ? (two_panels ? tile_block<true, true> : tile_block<true, false>)
                             : (two_panels ? tile_block<false, true> : tile_block<false, false>);
@@ -178,17 +182,19 @@ inline void tile_block_of(const uint16_t* a, size_t a_row, const void* b, size_t
 inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
   const Tiles tiles;
   const auto* x = static_cast<const uint16_t*>(p.x);
-  // Panels that stay in the second cache meet all rows; a block of rows is written whole, from left to right.
+  // Panels that stay in the second cache meet all rows; a block of rows is written whole, from left
+  // to right.
   const int step = p.panel_bytes > kKept / 2 ? 2 : static_cast<int>(kKept / p.panel_bytes) & ~1;
   for (int first = p0; first < p1; first += step) {
     const int last = least(p1, first + step);
     for (int r = r0; r < r1; r += 32) {
       for (int panel = first; panel < last; panel += 2) {
         const int e = panel * kPanelRows, wide = least((last - panel) * kPanelRows, p.outputs - e);
-        const Out out{p.y + static_cast<size_t>(r) * p.y_row + e, p.y_row, least(32, r1 - r), least(32, wide)};
+        const Out out{p.y + static_cast<size_t>(r) * p.y_row + e, p.y_row, least(32, r1 - r),
+                      least(32, wide)};
         tile_block_of(x + r / 16 * tile_row(p.columns), tile_row(p.columns),
-                      p.panels + static_cast<size_t>(panel) * p.panel_bytes, p.panel_bytes, p.columns,
-                      p.bias != nullptr ? p.bias + e : nullptr, out);
+                      p.panels + static_cast<size_t>(panel) * p.panel_bytes, p.panel_bytes,
+                      p.columns, p.bias != nullptr ? p.bias + e : nullptr, out);
       }
     }
   }

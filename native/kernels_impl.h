@@ -161,9 +161,9 @@ struct Fp32 {
   }
 };
 
-// As tiles do it: of each 32 columns the even ones and the odd ones are summed apart, ascending, and their sum is added.
-// Products of two bf16 numbers are exact, so a table that fuses them with their addition has the bits of one that does
-// not. Activations are bf16 numbers held as fp32.
+// As tiles do it: of each 32 columns the even ones and the odd ones are summed apart, ascending,
+// and their sum is added. Products of two bf16 numbers are exact, so a table that fuses them with
+// their addition has the bits of one that does not. Activations are bf16 numbers held as fp32.
 struct Bf16 {
   static constexpr int kChunk = 512;
   static constexpr int kRows = kFloatRows / 2;
@@ -188,9 +188,8 @@ struct Bf16 {
           odd[r] = vfma(second, vset(x[r * ldx + i + 1]), odd[r]);
         });
       }
-      repeat<R>([&](auto r) {
-        vstore(y + 16 * r, vadd(vload(y + 16 * r), vadd(even[r], odd[r])));
-      });
+      repeat<R>(
+          [&](auto r) { vstore(y + 16 * r, vadd(vload(y + 16 * r), vadd(even[r], odd[r]))); });
     }
   }
 };
@@ -257,8 +256,10 @@ inline void product_of(const Product& p, int p0, int p1, int r0, int r1) {
 
 inline void product(Format format, const Product& p, int p0, int p1, int r0, int r1) {
   switch (format) {
-    case Format::kFp32: return product_of<Fp32>(p, p0, p1, r0, r1);
-    case Format::kBf16: return product_of<Bf16>(p, p0, p1, r0, r1);
+    case Format::kFp32:
+      return product_of<Fp32>(p, p0, p1, r0, r1);
+    case Format::kBf16:
+      return product_of<Bf16>(p, p0, p1, r0, r1);
     case Format::kInt8: return product_of<Int8>(p, p0, p1, r0, r1);
   }
 }
@@ -274,7 +275,8 @@ inline uint16_t bf16_bits(float x) {
 
 // Rounded to bf16, held as fp32.
 inline void round_row(const float* x, int columns, int row, void* rounded) {
-  auto* out = static_cast<float*>(rounded) + static_cast<size_t>(row) * ponder::bf16_columns(columns);
+  auto* out =
+      static_cast<float*>(rounded) + static_cast<size_t>(row) * ponder::bf16_columns(columns);
   for (int i = 0; i < columns; ++i) {
     const uint32_t bits = static_cast<uint32_t>(bf16_bits(x[i])) << 16;
     std::memcpy(out + i, &bits, 4);
@@ -287,7 +289,8 @@ inline void pack_bf16(const float* w, int columns, uint8_t* panel) {
   std::memset(panel, 0, ponder::panel_bytes(Format::kBf16, columns));
   for (int row = 0; row < kPanelRows; ++row) {
     for (int k = 0; k < columns; ++k) {
-      out[(k / 2 * kPanelRows + row) * 2 + k % 2] = bf16_bits(w[static_cast<size_t>(row) * columns + k]);
+      out[(k / 2 * kPanelRows + row) * 2 + k % 2] =
+          bf16_bits(w[static_cast<size_t>(row) * columns + k]);
     }
   }
 }
@@ -373,7 +376,8 @@ inline void log_softmax(const float* x, int n, float* y) {
   for_lanes(n, [&](int i, int m) { vstore_upto(y + i, vsub(vload_upto(y + i, m), log_sum), m); });
 }
 
-// The first index whose share of the total, summed in order, ends beyond `at`, and where in that share `at` lies.
+// The first index whose share of the total, summed in order, ends beyond `at`, and where in that
+// share `at` lies.
 struct Cover {
   int index;
   double at;
@@ -433,11 +437,28 @@ inline void sample(const float* x, int n, float inverse, double at, float* scrat
 namespace PONDER_ARCH {
 
 constexpr ponder::Kernels table(const char* name) {
-  return {name,        sizeof(Q8Dot::Act), sizeof(float),    quantise_row,     round_row, pack_panel,
-          product,     rms_norm,           rope,             swiglu,           log_softmax,
-          sample,      attend,             swiglu_gradients, attend_gradients, norm_gradients,
-          pick,        pick_gradients,     nullptr,          nullptr,
-          nullptr,     nullptr};
+  return {name,
+          sizeof(Q8Dot::Act),
+          sizeof(float),
+          quantise_row,
+          round_row,
+          pack_panel,
+          product,
+          rms_norm,
+          rope,
+          swiglu,
+          log_softmax,
+          sample,
+          attend,
+          swiglu_gradients,
+          attend_gradients,
+          norm_gradients,
+          pick,
+          pick_gradients,
+          nullptr,
+          nullptr,
+          nullptr,
+          nullptr};
 }
 
 }  // namespace PONDER_ARCH

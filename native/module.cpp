@@ -71,8 +71,9 @@ void linear(Ops& ops, const Linear& w, nb::handle x, nb::handle y) {
 
 void check_gated_mlp(const Ops& ops, const Linear& gate_up, const Linear& down, const Array& x) {
   x.expect(1, gate_up.columns, "columns of gate_up");
-  require(gate_up.outputs == 2 * static_cast<int64_t>(down.columns) && gate_up.columns == down.outputs,
-          "gate_up and down do not fit each other");
+  require(
+      gate_up.outputs == 2 * static_cast<int64_t>(down.columns) && gate_up.columns == down.outputs,
+      "gate_up and down do not fit each other");
   require(gate_up.bias.empty() && down.bias.empty(), "a gated MLP has no biases");
   require(gate_up.format == down.format, "gate_up and down must have one format");
   for (const Linear* w : {&gate_up, &down}) {
@@ -88,9 +89,9 @@ void gated_mlp(Ops& ops, const Linear& gate_up, const Linear& down, nb::handle x
   ops.gated_mlp(gate_up, down, in.data<float>(), in.dim(0), out.data<float>());
 }
 
-void gated_mlp_gradients(Ops& ops, const Linear& gate_up, const Linear& gate_up_t, const Linear& down,
-                         const Linear& down_t, nb::handle x, nb::handle dy, nb::handle dx,
-                         nb::handle d_gate_up, nb::handle d_down) {
+void gated_mlp_gradients(Ops& ops, const Linear& gate_up, const Linear& gate_up_t,
+                         const Linear& down, const Linear& down_t, nb::handle x, nb::handle dy,
+                         nb::handle dx, nb::handle d_gate_up, nb::handle d_down) {
   const Array in(x, "x", 2, 'f'), slope(dy, "dy", 2, 'f'), out(dx, "dx", 2, 'f', true);
   const Array dg(d_gate_up, "d_gate_up", 2, 'f', true), dd(d_down, "d_down", 2, 'f', true);
   require(ops.has_weight_gradient(), "these kernels do not multiply bf16 matrices");
@@ -104,11 +105,12 @@ void gated_mlp_gradients(Ops& ops, const Linear& gate_up, const Linear& gate_up_
   for (const Array* a : {&slope, &out}) {
     for (int axis = 0; axis < 2; ++axis) a->expect(axis, in.dim(axis), "shape of x");
   }
-  dg.expect(0, gate_up.outputs, "outputs of gate_up"), dg.expect(1, gate_up.columns, "columns of gate_up");
+  dg.expect(0, gate_up.outputs, "outputs of gate_up"),
+      dg.expect(1, gate_up.columns, "columns of gate_up");
   dd.expect(0, down.outputs, "outputs of down"), dd.expect(1, down.columns, "columns of down");
   const Unlocked unlocked(1e9);
-  ops.gated_mlp_gradients(gate_up, gate_up_t, down_t, in.data<float>(), slope.data<float>(), in.dim(0),
-                          out.data<float>(), dg.data<float>(), dd.data<float>());
+  ops.gated_mlp_gradients(gate_up, gate_up_t, down_t, in.data<float>(), slope.data<float>(),
+                          in.dim(0), out.data<float>(), dg.data<float>(), dd.data<float>());
 }
 
 // x is [T, D] or [T, H, C].
@@ -172,11 +174,12 @@ void swiglu_gradients(Ops& ops, nb::handle gate_up, nb::handle dy, nb::handle d_
 }
 
 // x as in rms_norm; `also` may be None.
-void norm_gradients(Ops& ops, nb::handle x, nb::handle weight, float eps, nb::handle dy, nb::object also,
-                    nb::handle dx, nb::handle dw, int dims) {
+void norm_gradients(Ops& ops, nb::handle x, nb::handle weight, float eps, nb::handle dy,
+                    nb::object also, nb::handle dx, nb::handle dw, int dims) {
   require(dims == 2 || dims == 3, "x must have 2 or 3 axes");
   const Array in(x, "x", dims, 'f', false, dims - 1), w(weight, "weight", 1, 'f');
-  const Array slope(dy, "dy", dims, 'f'), out(dx, "dx", dims, 'f', true), found(dw, "dw", 1, 'f', true);
+  const Array slope(dy, "dy", dims, 'f'), out(dx, "dx", dims, 'f', true),
+      found(dw, "dw", 1, 'f', true);
   std::unique_ptr<Array> more;
   if (!also.is_none()) more = std::make_unique<Array>(also, "also", dims, 'f');
   const int last = dims - 1, n = in.dim(last), inner = dims == 3 ? in.dim(1) : 1;
@@ -214,8 +217,8 @@ void pick(Ops& ops, nb::handle logits, nb::handle targets, nb::handle logps, nb:
            h.data<float>(), off.data<float>());
 }
 
-void pick_gradients(Ops& ops, nb::handle logits, nb::handle targets, nb::handle taken, nb::handle dy,
-                    nb::handle dx) {
+void pick_gradients(Ops& ops, nb::handle logits, nb::handle targets, nb::handle taken,
+                    nb::handle dy, nb::handle dx) {
   const Array in(logits, "logits", 2, 'f'), to(targets, "targets", 1, 'i');
   const Array off(taken, "taken", 1, 'f'), slope(dy, "dy", 1, 'f'), out(dx, "dx", 2, 'f', true);
   check_targets(in, to);
@@ -229,7 +232,8 @@ void pick_gradients(Ops& ops, nb::handle logits, nb::handle targets, nb::handle 
 void orthogonalise(Ops& ops, nb::handle x, float a, float b, float c, int iterations) {
   const Array matrix(x, "x", 2, 'f', true);
   require(ops.has_weight_gradient(), "these kernels do not multiply bf16 matrices");
-  require(matrix.dim(0) >= matrix.dim(1) && matrix.dim(1) > 0, "x must have no more columns than rows");
+  require(matrix.dim(0) >= matrix.dim(1) && matrix.dim(1) > 0,
+          "x must have no more columns than rows");
   const Unlocked unlocked(1e9);
   ops.orthogonalise({a, b, c, iterations}, matrix.data<float>(), matrix.dim(0), matrix.dim(1));
 }

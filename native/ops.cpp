@@ -16,7 +16,7 @@ constexpr double kWorthSharing = 6000.0;  // ns: below it a hand-over costs more
 constexpr int kAttendRows = 64;           // query rows and heads of one attention task
 
 constexpr size_t kKeptWeights = 1536 << 10;  // bytes that stay in a core's second cache
-constexpr int kMlpRows = 32;              // rows that pass through a small gated MLP together
+constexpr int kMlpRows = 32;                 // rows that pass through a small gated MLP together
 constexpr int kManyRows = 64;             // from here on a product is arithmetic, not reading
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -102,13 +102,21 @@ size_t Ops::input_bytes(const Linear& w, int rows) const {
     return (row * rows + 63) / 64 * 64 + sizeof(float) * num_groups(w.columns) * rows;
   }
   if (w.format == Format::kFp32) return 0;
-  return static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes * ceil_div(rows, 32) * 32;
+  return static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes * ceil_div(rows, 32) *
+         32;
 }
 
-Product Ops::product_of(const Linear& w, const float* x, int rows, uint8_t* memory, float* y) const {
-  Product p{w.panels.data(), w.panel_size, w.columns,
-            w.outputs,       x,            nullptr,
-            w.bias.empty() ? nullptr : w.bias.data(), y, static_cast<size_t>(w.outputs)};
+Product Ops::product_of(const Linear& w, const float* x, int rows, uint8_t* memory,
+                        float* y) const {
+  Product p{w.panels.data(),
+            w.panel_size,
+            w.columns,
+            w.outputs,
+            x,
+            nullptr,
+            w.bias.empty() ? nullptr : w.bias.data(),
+            y,
+            static_cast<size_t>(w.outputs)};
   if (w.format == Format::kFp32) return p;
   p.x = memory;
   if (w.format == Format::kInt8) {
@@ -125,7 +133,8 @@ void Ops::convert(const Linear& w, const float* x, int first, int last, const Pr
     const float* from = x + static_cast<size_t>(r) * w.columns;
     if (w.format == Format::kBf16) kernels_.round_row(from, w.columns, r, to);
     if (w.format == Format::kInt8) {
-      float* scales = const_cast<float*>(p.x_scales) + static_cast<size_t>(r) * num_groups(w.columns);
+      float* scales =
+          const_cast<float*>(p.x_scales) + static_cast<size_t>(r) * num_groups(w.columns);
       kernels_.quantise_row(from, w.columns, to + row * r, scales);
     }
   }
@@ -192,14 +201,14 @@ void Ops::gated_mlp(const Linear& gate_up, const Linear& down, const float* x, i
 }
 
 void Ops::gated_mlp_gradients(const Linear& gate_up, const Linear& gate_up_t, const Linear& down_t,
-                              const float* x, const float* dy, int rows, float* dx, float* d_gate_up,
-                              float* d_down) {
+                              const float* x, const float* dy, int rows, float* dx,
+                              float* d_gate_up, float* d_down) {
   const size_t floats = gated_mlp_gradients_scratch(rows, gate_up.columns, gate_up.outputs / 2);
   uint8_t* memory = aligned(scratch<uint8_t>(floats * sizeof(float) + 64));
   const auto product = [&](const Linear& w) { return product_of(w, nullptr, 0, nullptr, nullptr); };
-  kernels_.gated_mlp_gradients({product(gate_up), product(gate_up_t), product(down_t), x, dy, dx, d_gate_up,
-                                d_down, rows},
-                               reinterpret_cast<float*>(memory));
+  kernels_.gated_mlp_gradients(
+      {product(gate_up), product(gate_up_t), product(down_t), x, dy, dx, d_gate_up, d_down, rows},
+      reinterpret_cast<float*>(memory));
 }
 
 template <class Body>

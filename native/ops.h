@@ -84,8 +84,9 @@ class Ops {
   void linear(const Linear& w, const float* x, int rows, float* y);
   // y = swiglu(x · gate_upᵀ) · downᵀ, without biases.
   void gated_mlp(const Linear& gate_up, const Linear& down, const float* x, int rows, float* y);
-  void gated_mlp_gradients(const Linear& gate_up, const Linear& gate_up_t, const Linear& down_t, const float* x,
-                           const float* dy, int rows, float* dx, float* d_gate_up, float* d_down);
+  void gated_mlp_gradients(const Linear& gate_up, const Linear& gate_up_t, const Linear& down_t,
+                           const float* x, const float* dy, int rows, float* dx, float* d_gate_up,
+                           float* d_down);
   // Rows of n values; `inner` rows (heads) in each outer row, which lie `x_row` floats apart.
   void rms_norm(Heads x, int rows, int inner, const float* weight, int n, float eps, float* y);
   void add_norm(const float* x, const float* delta, int rows, const float* weight, int n,
@@ -99,18 +100,19 @@ class Ops {
   void swiglu_gradients(const float* gate_up, const float* dy, int rows, int n, float* d_gate_up);
   void attend_gradients(const Attend& a, const Gradients& g);
   // x as in rms_norm; dy, `also` (or null) and dx are contiguous. dw is set.
-  void norm_gradients(Heads x, int rows, int inner, const float* weight, const float* dy, const float* also,
-                      int n, float eps, float* dx, float* dw);
-  void pick(const float* logits, int rows, int n, const int32_t* targets, float* logps, float* entropies,
-            float* taken);
-  void pick_gradients(const float* logits, int rows, int n, const int32_t* targets, const float* taken,
-                      const float* dy, float* dx);
+  void norm_gradients(Heads x, int rows, int inner, const float* weight, const float* dy,
+                      const float* also, int n, float eps, float* dx, float* dw);
+  void pick(const float* logits, int rows, int n, const int32_t* targets, float* logps,
+            float* entropies, float* taken);
+  void pick_gradients(const float* logits, int rows, int n, const int32_t* targets,
+                      const float* taken, const float* dy, float* dx);
   void orthogonalise(const Quintic& q, float* x, int rows, int columns);
   bool has_weight_gradient() const;
   void weight_gradient(const WeightGradient& g);
 
  private:
-  // A product's rows as the kernels take them: bytes they need, the product over such memory, rows put there.
+  // A product's rows as the kernels take them: bytes they need, the product over such memory, rows
+  // put there.
   size_t input_bytes(const Linear& w, int rows) const;
   Product product_of(const Linear& w, const float* x, int rows, uint8_t* memory, float* y) const;
   void convert(const Linear& w, const float* x, int first, int last, const Product& p) const;

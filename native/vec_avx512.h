@@ -27,7 +27,8 @@ inline void vstore(float* p, vf x) { _mm512_storeu_ps(p, x.a); }
 inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {
   const __m512i pairs = _mm512_loadu_si512(p);
   *first = {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
-  *second = {_mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+  *second = {_mm512_castsi512_ps(
+      _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
 inline vf vadd(vf x, vf y) { return {_mm512_add_ps(x.a, y.a)}; }
 inline vf vsub(vf x, vf y) { return {_mm512_sub_ps(x.a, y.a)}; }

@@ -37,9 +37,8 @@ inline void vstore(float* p, const vf& x) {
 inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {
   const auto pairs = [&](int i) { return vreinterpretq_u32_u16(vld1q_u16(p + 8 * i)); };
   *first = quads_of([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(pairs(i), 16)); });
-  *second = quads_of([&](int i) {
-    return vreinterpretq_f32_u32(vandq_u32(pairs(i), vdupq_n_u32(0xffff0000u)));
-  });
+  *second = quads_of(
+      [&](int i) { return vreinterpretq_f32_u32(vandq_u32(pairs(i), vdupq_n_u32(0xffff0000u))); });
 }
 inline vf vadd(const vf& x, const vf& y) {
   return quads_of([&](int i) { return vaddq_f32(x.v[i], y.v[i]); });
