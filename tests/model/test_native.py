@@ -109,14 +109,14 @@ def test_float_linear_does_not_depend_on_other_rows(ops, weights_format, columns
 
 
 @pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize(("width", "inner"), [(8, 5), (33, 40), (192, 512), (512, 1600)])
+@pytest.mark.parametrize(("width", "inner"), [(8, 5), (33, 40), (320, 1000)])
 def test_a_gated_mlp_has_the_bits_of_its_three_verbs(ops, weights_format, width, inner):
     """In cache, where both matrices are small and rows many, and else."""
     rng = np.random.default_rng(width)
     parts = [normal(rng, inner, width, scale=width**-0.5) for _ in range(2)]
     gate_up = ops.prepare_linear("gate_up", parts, None, weights_format)
     down = ops.prepare_linear("down", [normal(rng, width, inner)], None, weights_format)
-    for rows in (1, 31, 33, 100):
+    for rows in (1, 31, 70):
         x = normal(rng, rows, width)
         steps = ops.linear(ops.swiglu(ops.linear(x, gate_up)), down)
         same_bits(ops.gated_mlp(x, gate_up, down), steps)
@@ -140,7 +140,7 @@ def test_a_gated_mlp_refuses_what_does_not_fit(ops):
             ops.gated_mlp(x, gate_up, down)
 
 
-@pytest.mark.parametrize("columns", [1, 31, 33, 100, 512, 1030])
+@pytest.mark.parametrize("columns", [1, 31, 100, 550])
 def test_bf16_linear_is_the_definition(ops, columns):
     rng = np.random.default_rng(columns)
     parts = [normal(rng, outputs, columns) for outputs in (1, 7, 16, 45)]
@@ -148,7 +148,7 @@ def test_bf16_linear_is_the_definition(ops, columns):
     for bias in (None, normal(rng, 69)):
         given = ops.prepare_linear("w", parts, bias, "bf16")
         expected = REFERENCE.prepare_linear("w", parts, bias, "bf16")
-        for rows in (1, 2, 5, 16, 17, 40, 130):
+        for rows in (1, 2, 17, 40, 100):
             x = normal(rng, rows, columns, scale=3)
             x[rows // 2, ::3] = 1e-39
             y, truth = ops.linear(x, given), REFERENCE.linear(x, expected)
