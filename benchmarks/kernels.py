@@ -130,7 +130,7 @@ def attend(ops: NativeOps, config: ModelConfig, measure: Callable[..., dict[str,
         return q, k, v
 
     qkv, packed = new_rows(512), PackedView(np.array([0, 512], np.int32))
-    times = measure(lambda: ops.attend(*qkv, packed, 0, size**-0.5))
+    times = measure(lambda: ops.attend(*qkv, packed, 0, "fp32"))
     yield {"what": "prefill", "rows": 512, **times}
     for sequences, depth in ((1, 512), (1, 8192), (32, 128), (32, 1024)):
         pages = -(-(depth + 1) // PAGE_LEN)
@@ -144,7 +144,7 @@ def attend(ops: NativeOps, config: ModelConfig, measure: Callable[..., dict[str,
             rng.permutation(sequences * pages).astype(np.int32).reshape(sequences, pages),
         )
         qkv = new_rows(sequences)
-        times = measure(lambda view=view, qkv=qkv: ops.attend(*qkv, view, 0, size**-0.5))
+        times = measure(lambda view=view, qkv=qkv: ops.attend(*qkv, view, 0, "fp32"))
         read = 2 * 4 * sequences * (depth + 1) * kv_heads * size
         yield {
             "what": "decode",

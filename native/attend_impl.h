@@ -13,9 +13,11 @@ struct Chunk {
 inline void locate(const ponder::Slots& s, int first, int n, Chunk* chunk) {
   for (int j = 0; j < n;) {
     const int page = (first + j) / s.page_len, place = (first + j) % s.page_len;
-    const size_t at = static_cast<size_t>(s.pages[page]) * s.page_stride;
-    const float* key = s.keys + at + static_cast<size_t>(place) * s.key_stride;
-    const float* value = s.values + at + static_cast<size_t>(place) * s.value_stride;
+    const auto number = static_cast<size_t>(s.pages[page]), at = static_cast<size_t>(place);
+    const float* key =
+        static_cast<const float*>(s.keys) + number * s.key_page_stride + at * s.key_stride;
+    const float* value =
+        static_cast<const float*>(s.values) + number * s.value_page_stride + at * s.value_stride;
     const int end = j + least(n - j, s.page_len - place);
     for (; j < end; ++j, key += s.key_stride, value += s.value_stride) {
       chunk->keys[j] = key;
@@ -66,8 +68,10 @@ inline void score(const float* const* q, const Chunk& chunk, int n, int head_dim
 
 // The first n scores to weights exp(score - max); returns the max and the sum of the weights.
 inline void soften(float* scores, int n, float* max, float* sum) {
-  const int end = (n + 15) / 16 * 16;
-  for (int j = n; j < end; ++j) scores[j] = -HUGE_VALF;
+  static constexpr float kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const int end = (n + 15) / 16 * 16, last = end - 16;
+  vstore(scores + last, vselect_lt(vload(kLanes), vset(static_cast<float>(n - last)),
+                                   vload(scores + last), vset(-HUGE_VALF)));
   vf tops = vload(scores);
   for (int j = 16; j < end; j += 16) tops = vmax(tops, vload(scores + j));
   *max = vmax_lane(tops);
@@ -108,6 +112,40 @@ struct Running {
   int stride;
 };
 
+// How much of a row's weighted values is kept, and of a chunk's taken.
+struct Shares {
+  float keep, take;
+};
+
+// Folds a chunk's max and sum into a row's.
+inline Shares fold(float max, float sum, bool is_first, float* row_max, float* row_sum) {
+  Shares shares{0.0f, 1.0f};
+  if (!is_first) {
+    const float merged = *row_max > max ? *row_max : max;
+    float pair[16] = {*row_max - merged, max - merged};
+    vstore(pair, vexp(vload(pair)));
+    shares = {pair[0], pair[1]};
+    sum = *row_sum * shares.keep + sum * shares.take;
+    max = merged;
+  }
+  *row_max = max;
+  *row_sum = sum;
+  return shares;
+}
+
+// The rows' results: weighted values by the sum of weights.
+inline void divide(const AttendBlock& b, const Running& all) {
+  for (int row = 0; row < b.rows * b.group; ++row) {
+    float* out = b.out + static_cast<size_t>(row / b.group) * b.out_row +
+                 static_cast<size_t>(row % b.group) * b.head_dim;
+    const vf total = vset(all.sum[row]);
+    for_lanes(b.head_dim, [&](int c, int m) {
+      vstore_upto(out + c, vdiv(vload(all.out + static_cast<size_t>(row) * all.stride + c), total),
+                  m);
+    });
+  }
+}
+
 // One chunk for R query rows, the r-th of which sees seen[r] > 0 of its slots.
 template <int R>
 inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* const* q,
@@ -119,21 +157,11 @@ inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* c
     fewest = least(fewest, seen[r]);
   }
   score<R>(q, chunk, most, b.head_dim, b.scale, fetch, scores);
-  float keep[R], take[R];
+  Shares shares[R];
   for (int r = 0; r < R; ++r) {
     float max, sum;
     soften(scores[r], seen[r], &max, &sum);
-    keep[r] = 0.0f, take[r] = 1.0f;
-    if (!is_first) {
-      const float merged = state.max[r] > max ? state.max[r] : max;
-      float pair[16] = {state.max[r] - merged, max - merged};
-      vstore(pair, vexp(vload(pair)));
-      keep[r] = pair[0], take[r] = pair[1];
-      sum = state.sum[r] * keep[r] + sum * take[r];
-      max = merged;
-    }
-    state.max[r] = max;
-    state.sum[r] = sum;
+    shares[r] = fold(max, sum, is_first, state.max + r, state.sum + r);
   }
   for_strips(b.head_dim, [&](int c, int m, auto vectors) {
     constexpr int N = vectors;
@@ -146,7 +174,8 @@ inline void attend_tile(const AttendBlock& b, const Chunk& chunk, const float* c
       repeat<N>([&](auto i) {
         vf all = sum[r][i];
         if (!is_first) {
-          all = vadd(vmul(vload(out + 16 * i), vset(keep[r])), vmul(all, vset(take[r])));
+          all = vadd(vmul(vload(out + 16 * i), vset(shares[r].keep)),
+                     vmul(all, vset(shares[r].take)));
         }
         vstore(out + 16 * i, all);
       });
@@ -187,14 +216,7 @@ inline void attend(const AttendBlock& b, float* scratch) {
       attend_tile_of<kQueryRows>(n, b, chunk, q, seen, first == 0, row == begin, state);
     }
   }
-  for (int row = 0; row < rows; ++row) {
-    float* out = b.out + static_cast<size_t>(row / b.group) * b.out_row +
-                 static_cast<size_t>(row % b.group) * b.head_dim;
-    const vf total = vset(all.sum[row]);
-    for_lanes(b.head_dim, [&](int c, int m) {
-      vstore_upto(out + c, vdiv(vload(all.out + static_cast<size_t>(row) * stride + c), total), m);
-    });
-  }
+  divide(b, all);
 }
 
 }  // namespace PONDER_ARCH

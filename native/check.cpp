@@ -78,20 +78,31 @@ Floats norm(const Kernels& k, const Floats& x, const Floats& w) {
   return y;
 }
 
-Floats attend(const Kernels& k, const Floats& kv, const Floats& q, int rows, int head_dim) {
+Floats attend(const Kernels& k, const Floats& kv, const Floats& q, int rows, int head_dim,
+              bool bf16) {
   const int slots = static_cast<int>(kv.size()) / (2 * head_dim), group = 3;
-  Floats out(q.size()), scratch(ponder::attend_scratch(rows * group, head_dim));
+  Floats out(q.size()), scratch(ponder::attend_bf16_scratch(rows * group, head_dim) + 16);
   const int32_t page = 0;
   const auto width = static_cast<size_t>(head_dim);
+  const int whole = ponder::bf16_columns(slots);
+  std::vector<uint16_t> keys(whole * ponder::bf16_key_numbers(head_dim)),
+      values(whole * ponder::bf16_value_numbers(head_dim), 0xffff);
+  for (int i = 0; bf16 && i < slots; ++i) {
+    ponder::write_bf16_slot(&kv[i * width], &kv[(slots + i) * width], head_dim, i, whole,
+                            keys.data(), values.data());
+  }
   ponder::AttendBlock b{};
-  b.slots = {kv.data(), kv.data() + slots * width, &page, 0, width, width, slots + 1};
+  b.slots = {kv.data(), kv.data() + slots * width, &page, 0, 0, width, width, slots + 1};
+  if (bf16) b.slots = {keys.data(), values.data(), &page, 0, 0, 0, 0, whole};
   b.q = q.data();
   b.out = out.data();
   b.q_row = b.out_row = width * group;
   b.q_head = width;
   b.rows = rows, b.group = group, b.first_slot = slots - rows;
   b.head_dim = head_dim, b.scale = 0.125f;
-  k.attend(b, scratch.data());
+  float* memory = scratch.data();
+  while (reinterpret_cast<uintptr_t>(memory) % 64 != 0) ++memory;
+  (bf16 ? k.attend_bf16 : k.attend)(b, memory);
   return out;
 }
 
@@ -148,7 +159,10 @@ int main() {
       const int rows = slots < 9 ? slots : 9;
       const Floats kv = random(static_cast<size_t>(slots) * 2 * head_dim, 2.0f);
       const Floats q = random(static_cast<size_t>(rows) * 3 * head_dim, 4.0f);
-      ok &= same("attend", [&](const Kernels& k) { return attend(k, kv, q, rows, head_dim); });
+      for (bool bf16 : {false, true}) {
+        ok &= same(bf16 ? "attend_bf16" : "attend",
+                   [&](const Kernels& k) { return attend(k, kv, q, rows, head_dim, bf16); });
+      }
     }
   }
   if (ok) std::printf("ok\n");

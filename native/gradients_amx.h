@@ -20,17 +20,6 @@ inline __m512i pairs16(const float* first, const float* second, int k, int colum
   return _mm512_or_si512(numbers(first), _mm512_slli_epi32(numbers(second), 16));
 }
 
-// Scratch, handed out in pieces.
-struct Scratch {
-  float* next;
-  template <class T>
-  T* take(size_t count) {
-    auto* found = reinterpret_cast<T*>(next);
-    next += (count * sizeof(T) + 63) / 64 * 16;
-    return found;
-  }
-};
-
 // A matrix of fp32 rows, `row` floats apart.
 struct Rows {
   const float* data;

@@ -8,8 +8,6 @@ namespace PONDER_ARCH {
 using ponder::AttendGradients;
 using ponder::kGradientRows;
 
-inline size_t whole_lanes(int n) { return static_cast<size_t>(n + 15) / 16 * 16; }
-
 // A matrix read by broadcast: element (r, i) is at data + r * row + i * column.
 struct Spread {
   const float* data;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace ponder {
 
@@ -49,16 +50,48 @@ struct Product {
   size_t y_row;           // floats between two of its rows
 };
 
-// Keys and values of one sequence and head: the key of slot p is at pages[p / page_len] * page_stride +
-// (p % page_len) * key_stride.
+// Keys and values of one sequence and head: the key of slot p is in page pages[p / page_len], which
+// begins at pages[p / page_len] * page_stride, and there at (p % page_len) * key_stride. All in
+// numbers.
 struct Slots {
-  const float* keys;
-  const float* values;
+  const void* keys;
+  const void* values;
   const int32_t* pages;
-  size_t page_stride;
-  size_t key_stride, value_stride;
-  int page_len;
+  size_t key_page_stride, value_page_stride;
+  size_t key_stride, value_stride;  // fp32 only
+  int page_len;                     // bf16: a multiple of 16
 };
+
+// Nearest even; subnormal numbers become 0.
+inline uint16_t bf16_bits(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  if ((u & 0x7f800000) == 0) return static_cast<uint16_t>(u >> 16 & 0x8000);
+  if (x != x) return static_cast<uint16_t>((u >> 16) | 0x40);
+  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+// A page of bf16 numbers is ready to be multiplied: its keys are panels of 16 slots, padded to 32
+// channels; its values are panels of 16 channels, whose columns are the page's slots.
+inline size_t bf16_key_numbers(int head_dim) { return bf16_columns(head_dim); }  // of one slot
+inline size_t bf16_value_numbers(int head_dim) {
+  return (static_cast<size_t>(head_dim) + 15) / 16 * 16;
+}
+
+// Puts a slot at its place in a page.
+inline void write_bf16_slot(const float* key, const float* value, int head_dim, int place,
+                            int page_len, uint16_t* keys, uint16_t* values) {
+  uint16_t* k = keys + place / 16 * 16 * bf16_key_numbers(head_dim) + place % 16 * 2;
+  uint16_t* v = values + place / 2 * 32 + place % 2;
+  for (int c = 0; c < bf16_columns(head_dim); c += 16, v += static_cast<size_t>(page_len) * 16) {
+    uint16_t of_key[16] = {}, of_value[16];
+    const int n = head_dim - c < 16 ? head_dim - c : 16;
+    for (int i = 0; i < n; ++i) of_key[i] = bf16_bits(key[c + i]);
+    for (int i = 0; i < 16; i += 2, k += 32) std::memcpy(k, of_key + i, 4);
+    for (int i = 0; i < n; ++i) of_value[i] = bf16_bits(value[c + i]);
+    for (int i = 0; i < n; ++i) v[2 * i] = of_value[i];
+  }
+}
 
 // Query rows t0 <= t < t1 of one sequence against one key/value head.
 struct AttendBlock {
@@ -174,6 +207,8 @@ struct Kernels {
                  float* logprob);
   // `scratch` holds attend_scratch() floats.
   void (*attend)(const AttendBlock& block, float* scratch);
+  // Slots hold bf16 numbers; `scratch` holds attend_bf16_scratch() floats, aligned to 64 bytes.
+  void (*attend_bf16)(const AttendBlock& block, float* scratch);
   void (*swiglu_gradients)(const float* gate, const float* up, const float* dy, int n,
                            float* d_gate, float* d_up);
   // `scratch` holds attend_gradients_scratch() floats.
@@ -207,6 +242,13 @@ inline size_t sample_scratch(int n) {
 inline size_t attend_scratch(int rows, int head_dim) {
   const size_t padded = static_cast<size_t>(head_dim + 15) / 16 * 16;
   return static_cast<size_t>(rows) * (padded + 2);
+}
+
+// In floats.
+inline size_t attend_bf16_scratch(int rows, int head_dim) {
+  const size_t whole = bf16_columns(rows), width = bf16_columns(head_dim);
+  return attend_scratch(rows, head_dim) + whole * (2 * width + 2 * kAttendChunk + 18) + 256 +
+         10 * 16;
 }
 
 // The best table this processor can run; every table gives the same bits.

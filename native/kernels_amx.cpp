@@ -200,6 +200,78 @@ inline void product_bf16(const Product& p, int p0, int p1, int r0, int r1) {
   }
 }
 
+// How attention multiplies, in two rows of tiles; see Lanes.
+struct OnTiles {
+  using Guard = Tiles;
+  static constexpr size_t kBytes = sizeof(uint16_t);
+  static void round(const float* x, int columns, int row, void* to) {
+    round_row_amx(x, columns, row, to);
+  }
+  // A row of tiles meets four panels at once, or two rows meet two: sums that wait for each other
+  // are slow.
+  template <class F>
+  static void multiply(const void* x, int columns, int first, int rows, int panels, const F& block,
+                       float* y, size_t y_row) {
+    const size_t apart = tile_row(columns);
+    for (int row = first; row < rows; row += 32) {
+      const uint16_t* a = static_cast<const uint16_t*>(x) + row / 16 * apart;
+      const bool two = rows - row > 16;
+      for (int p = 0, count; p < panels; p += count) {
+        count = !two && panels - p >= 4 ? 4 : least(2, panels - p);
+        const auto here = [&](int k, int i) { return block(k, p + i); };
+        using G = decltype(here);
+        const auto run = two ? (count == 2 ? sums<true, 2, G> : sums<true, 1, G>)
+                             : (count == 4   ? sums<false, 4, G>
+                                : count == 2 ? sums<false, 2, G>
+                                             : sums<false, 1, G>);
+        run(a, apart, columns, here, y + row * y_row + 16 * p, y_row);
+      }
+    }
+  }
+
+ private:
+  template <bool kTwo, int kPanels, class F>
+  static void sums(const uint16_t* a, size_t apart, int columns, const F& block, float* y,
+                   size_t y_row) {
+    const auto numbers = [&](int k, int i) {
+      const uint16_t* found = block(k, i);
+      asm volatile("" ::: "memory");  // see tile_block
+      return found;
+    };
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int k = 0; k < columns; k += 32, a += kTile) {
+      _tile_loadd(4, a, 64);
+      if constexpr (kTwo) _tile_loadd(5, a + apart, 64);
+      _tile_loadd(6, numbers(k, 0), 64);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (kTwo) _tile_dpbf16ps(2, 5, 6);
+      if constexpr (kPanels > 1) {
+        _tile_loadd(7, numbers(k, 1), 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if constexpr (kTwo) _tile_dpbf16ps(3, 5, 7);
+      }
+      if constexpr (kPanels > 2) {
+        _tile_loadd(5, numbers(k, 2), 64);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_loadd(6, numbers(k, 3), 64);
+        _tile_dpbf16ps(3, 4, 6);
+      }
+    }
+    _tile_stored(0, y, y_row * 4);
+    if constexpr (kPanels > 1) _tile_stored(1, y + 16, y_row * 4);
+    if constexpr (kTwo) _tile_stored(2, y + 16 * y_row, y_row * 4);
+    if constexpr (kTwo && kPanels > 1) _tile_stored(3, y + 16 * y_row + 16, y_row * 4);
+    if constexpr (kPanels > 2) {
+      _tile_stored(2, y + 32, y_row * 4);
+      _tile_stored(3, y + 48, y_row * 4);
+    }
+    asm volatile("" ::: "memory");
+  }
+};
+
 inline void product_amx(Format format, const Product& p, int p0, int p1, int r0, int r1) {
   if (format == Format::kBf16) return product_bf16(p, p0, p1, r0, r1);
   product(format, p, p0, p1, r0, r1);
@@ -217,6 +289,7 @@ constexpr ponder::Kernels amx_table() {
   t.round_row = round_row_amx;
   t.pack_panel = pack_panel_amx;
   t.product = product_amx;
+  t.attend_bf16 = attend_bf16<OnTiles>;
   t.weight_gradient = weight_gradient;
   t.gated_mlp_gradients = gated_mlp_gradients;
   t.orthogonalise = orthogonalise;

@@ -13,6 +13,7 @@
 namespace PONDER_ARCH {
 
 using ponder::AttendBlock;
+using ponder::bf16_bits;
 using ponder::Format;
 using ponder::kAttendChunk;
 using ponder::kGroup;
@@ -20,6 +21,18 @@ using ponder::kPanelRows;
 using ponder::Product;
 
 inline int least(int a, int b) { return a < b ? a : b; }
+inline size_t whole_lanes(int n) { return static_cast<size_t>(n + 15) / 16 * 16; }
+
+// Scratch, handed out in pieces.
+struct Scratch {
+  float* next;
+  template <class T>
+  T* take(size_t count) {
+    auto* found = reinterpret_cast<T*>(next);
+    next += (count * sizeof(T) + 63) / 64 * 16;
+    return found;
+  }
+};
 
 inline vf vload_n(const float* p, int n) {
   float padded[16] = {};
@@ -264,15 +277,6 @@ inline void product(Format format, const Product& p, int p0, int p1, int r0, int
   }
 }
 
-// Nearest even; subnormal numbers become 0.
-inline uint16_t bf16_bits(float x) {
-  uint32_t u;
-  std::memcpy(&u, &x, 4);
-  if ((u & 0x7f800000) == 0) return static_cast<uint16_t>(u >> 16 & 0x8000);
-  if (x != x) return static_cast<uint16_t>((u >> 16) | 0x40);
-  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
 // Rounded to bf16, held as fp32.
 inline void round_row(const float* x, int columns, int row, void* rounded) {
   auto* out =
@@ -431,6 +435,7 @@ inline void sample(const float* x, int n, float inverse, double at, float* scrat
 
 }  // namespace PONDER_ARCH
 
+#include "attend_bf16.h"
 #include "attend_impl.h"
 #include "gradients_impl.h"
 
@@ -450,6 +455,7 @@ constexpr ponder::Kernels table(const char* name) {
           log_softmax,
           sample,
           attend,
+          attend_bf16<Lanes>,
           swiglu_gradients,
           attend_gradients,
           norm_gradients,

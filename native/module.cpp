@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -273,7 +274,7 @@ Heads heads_of(const Array& a) { return {a.data<float>(), a.stride(0), a.stride(
 
 // What attention with and without a cache have in common.
 Attend attend_call(const Array& q, const Array& k, const Array& v, const Array& out,
-                   const Array& starts, float scale) {
+                   const Array& starts) {
   for (int axis = 0; axis < 3; ++axis) {
     out.expect(axis, q.dim(axis), "shape of q");
     v.expect(axis, k.dim(axis), "shape of k");
@@ -287,7 +288,7 @@ Attend attend_call(const Array& q, const Array& k, const Array& v, const Array& 
   a.q = heads_of(q), a.k = heads_of(k), a.v = heads_of(v);
   a.out = out.data<float>();
   a.heads = q.dim(1), a.kv_heads = k.dim(1), a.head_dim = q.dim(2);
-  a.scale = scale;
+  a.scale = static_cast<float>(std::pow(static_cast<double>(a.head_dim), -0.5));
   a.starts = starts.data<int32_t>();
   a.sequences = starts.dim(0) - 1;
   require(a.sequences >= 0 && a.starts[0] == 0 && a.starts[a.sequences] == q.dim(0),
@@ -298,59 +299,72 @@ Attend attend_call(const Array& q, const Array& k, const Array& v, const Array& 
   return a;
 }
 
+// For each sequence the earlier one that it goes on from, or -1; None where none does.
+std::unique_ptr<Array> parents_of(nb::object parents, Attend* a) {
+  if (parents.is_none()) return nullptr;
+  auto found = std::make_unique<Array>(parents, "parents", 1, 'i');
+  found->expect(0, a->sequences, "sequences");
+  a->parents = found->data<int32_t>();
+  for (int s = 0; s < a->sequences; ++s) {
+    const int parent = a->parents[s];
+    require(parent < s && parent >= -1, "a parent must stand before its sequence");
+    require(parent < 0 || a->parents[parent] < 0, "a parent must have no parent of its own");
+  }
+  return found;
+}
+
 void attend_packed(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
-                   nb::handle starts, float scale) {
+                   nb::handle starts, nb::object parents, bool bf16) {
   const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
   const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f', true);
   const Array sa(starts, "starts", 1, 'i');
-  const Attend a = attend_call(qa, ka, va, oa, sa, scale);
+  Attend a = attend_call(qa, ka, va, oa, sa);
+  a.bf16 = bf16;
+  const auto held = parents_of(parents, &a);
   const Unlocked unlocked(attend_cost_ns(a));
   ops.attend(a);
 }
 
 void attend_gradients(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
                       nb::handle d_out, nb::handle d_q, nb::handle d_k, nb::handle d_v,
-                      nb::handle starts, nb::object parents, float scale, bool bf16) {
+                      nb::handle starts, nb::object parents, bool bf16) {
   const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
   const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f');
   const Array doa(d_out, "d_out", 3, 'f'), dqa(d_q, "d_q", 3, 'f', true);
   const Array dka(d_k, "d_k", 3, 'f', true), dva(d_v, "d_v", 3, 'f', true);
   const Array sa(starts, "starts", 1, 'i');
-  const Attend a = attend_call(qa, ka, va, oa, sa, scale);
+  Attend a = attend_call(qa, ka, va, oa, sa);
+  a.bf16 = bf16;
   for (int axis = 0; axis < 3; ++axis) {
     for (const Array* each : {&doa, &dqa}) each->expect(axis, qa.dim(axis), "shape of q");
     for (const Array* each : {&dka, &dva}) each->expect(axis, ka.dim(axis), "shape of k");
   }
-  std::unique_ptr<Array> pa;
-  if (!parents.is_none()) {
-    pa = std::make_unique<Array>(parents, "parents", 1, 'i');
-    pa->expect(0, a.sequences, "sequences");
-    for (int s = 0; s < a.sequences; ++s) {
-      const int parent = pa->data<int32_t>()[s];
-      require(parent < s && parent >= -1, "a parent must stand before its sequence");
-    }
-  }
+  const auto held = parents_of(parents, &a);
   const size_t kept = static_cast<size_t>(ka.dim(0)) * ka.dim(1) * ka.dim(2) * sizeof(float);
   const Unlocked unlocked(5 * attend_cost_ns(a));
   std::memset(dka.data<void>(), 0, kept);
   std::memset(dva.data<void>(), 0, kept);
-  ops.attend_gradients(a, {bf16, pa ? pa->data<int32_t>() : nullptr, doa.data<float>(),
-                           dqa.data<float>(), dka.data<float>(), dva.data<float>()});
+  ops.attend_gradients(
+      a, {doa.data<float>(), dqa.data<float>(), dka.data<float>(), dva.data<float>()});
 }
 
 void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle out,
                   nb::handle starts, nb::handle lengths, nb::handle pages, nb::handle pool_keys,
-                  nb::handle pool_values, int layer, float scale) {
+                  nb::handle pool_values, int layer) {
   const Array qa(q, "q", 3, 'f', false, 2), ka(k, "k", 3, 'f', false, 2);
   const Array va(v, "v", 3, 'f', false, 2), oa(out, "out", 3, 'f', true);
   const Array sa(starts, "starts", 1, 'i'), la(lengths, "lengths", 1, 'i');
   const Array pa(pages, "pages", 2, 'i');
-  const Array keys(pool_keys, "pool keys", 5, 'f', true);
-  const Array values(pool_values, "pool values", 5, 'f', true);
-  Attend a = attend_call(qa, ka, va, oa, sa, scale);
-  for (int axis = 0; axis < 5; ++axis) values.expect(axis, keys.dim(axis), "shape of pool keys");
+  const bool bf16 = is_bf16(pool_keys);
+  const Array keys(pool_keys, "pool keys", 5, bf16 ? 'H' : 'f', true);
+  const Array values(pool_values, "pool values", 5, bf16 ? 'H' : 'f', true);
+  Attend a = attend_call(qa, ka, va, oa, sa);
+  a.bf16 = bf16;
+  for (int axis = 0; axis < 4; ++axis) values.expect(axis, keys.dim(axis), "shape of pool keys");
   keys.expect(2, a.kv_heads, "key/value heads");
-  keys.expect(4, a.head_dim, "head size");
+  const int head_dim = a.head_dim;
+  keys.expect(4, bf16 ? bf16_key_numbers(head_dim) : head_dim, "head size");
+  values.expect(4, bf16 ? bf16_value_numbers(head_dim) : head_dim, "head size");
   la.expect(0, a.sequences, "sequences");
   pa.expect(0, a.sequences, "sequences");
   require(layer >= 0 && layer < keys.dim(0), "the pool has no such layer");
@@ -359,6 +373,7 @@ void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle
   a.pages_each = pa.dim(1);
   a.page_len = keys.dim(3);
   require(a.page_len > 0, "the pool's pages must not be empty");
+  require(!bf16 || a.page_len % 16 == 0, "pages of bf16 numbers must hold a multiple of 16 slots");
   for (int s = 0; s < a.sequences; ++s) {
     const int64_t slots = static_cast<int64_t>(a.lengths[s]) + a.starts[s + 1] - a.starts[s];
     const int64_t used = (slots + a.page_len - 1) / a.page_len;
@@ -369,8 +384,9 @@ void attend_paged(Ops& ops, nb::handle q, nb::handle k, nb::handle v, nb::handle
       require(row[i] >= 0 && row[i] < keys.dim(1), "the page table names a page outside the pool");
     }
   }
-  a.pool_keys = keys.data<float>() + layer * keys.stride(0);
-  a.pool_values = values.data<float>() + layer * values.stride(0);
+  const size_t bytes = bf16 ? sizeof(uint16_t) : sizeof(float);
+  a.pool_keys = keys.data<uint8_t>() + layer * keys.stride(0) * bytes;
+  a.pool_values = values.data<uint8_t>() + layer * values.stride(0) * bytes;
   const Unlocked unlocked(attend_cost_ns(a));
   ops.attend(a);
 }
@@ -407,10 +423,11 @@ NB_MODULE(_native, m) {
       .def_prop_ro("has_weight_gradient", &Ops::has_weight_gradient)
       .def("weight_gradient", &ponder::weight_gradient)
       .def("orthogonalise", &ponder::orthogonalise)
-      .def("attend_packed", &ponder::attend_packed)
+      .def("attend_packed", &ponder::attend_packed, nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+           nb::arg(), nb::arg().none(), nb::arg())
       .def("attend_gradients", &ponder::attend_gradients, nb::arg(), nb::arg(), nb::arg(),
            nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
-           nb::arg(), nb::arg())
+           nb::arg())
       .def("attend_paged", &ponder::attend_paged);
   m.def("kernel_names", [] {
     nb::list names;

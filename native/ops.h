@@ -57,18 +57,19 @@ struct Attend {
   float scale;
   int sequences;
   const int32_t* starts;  // [S + 1]
+  bool bf16;              // factors are rounded to bf16
+  // Without a cache: for each sequence the one it goes on from, or -1; null where none does.
+  const int32_t* parents;
   // The cache; `lengths` is null when there is none.
   const int32_t* lengths;
   const int32_t* pages;  // [S, pages_each]
   int pages_each, page_len;
-  float* pool_keys;  // of this layer: [num_pages, K, page_len, C]
-  float* pool_values;
+  void* pool_keys;  // of this layer: [num_pages, K, page_len, C] floats, or bf16 pages (kernels.h)
+  void* pool_values;
 };
 
-// Backward of attention without a cache: `parents`, if not null, names for each sequence the one it goes on from, or -1.
+// Backward of attention without a cache.
 struct Gradients {
-  bool bf16;  // factors may be rounded to bf16
-  const int32_t* parents;
   const float* d_out;  // [T, H, C] like attend.out and d_q
   float* d_q;
   float* d_k;  // [T, K, C] like d_v

@@ -34,7 +34,11 @@ inline float from_bits(uint32_t u) {
 }
 
 inline vf vset(float x) { return lanes([&](int) { return x; }); }
-inline vf vload(const float* p) { return lanes([&](int i) { return p[i]; }); }
+inline vf vload(const float* p) {
+  vf x;
+  std::memcpy(x.v, p, sizeof x.v);
+  return x;
+}
 inline void vstore(float* p, const vf& x) { std::memcpy(p, x.v, sizeof x.v); }
 // Sixteen pairs of bf16 numbers: their first ones and their second ones.
 inline void vload_pairs(const uint16_t* p, vf* first, vf* second) {

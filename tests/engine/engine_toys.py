@@ -48,6 +48,7 @@ class HistoryModel:
             TOY, vocab_size=VOCAB, max_positions=4096, end_ids=end_ids
         )
         self.ops = ReferenceOps()
+        self.token_bytes = 1
         self.next_of = next_of
 
     def new_pool(self, num_pages: int, page_len: int) -> KVPool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,20 +190,23 @@ def test_rope_norm_and_packed_attention_of_strided_heads(ops, heads, kv_heads, s
         rotation = np.cos(angle), np.sin(angle)
         same_bits(ops.rope(q, rotation), REFERENCE.rope(q, rotation))
         k = ops.rope(k, rotation)
-        view = PackedView(np.array([0, rows // 3, rows], np.int32))
-        arguments = q, k, v, view, 0, size**-0.5
-        same_bits(ops.attend(*arguments), REFERENCE.attend(*arguments))
+        for kv_format, parents in itertools.product(("fp32", "bf16"), ((), (-1, 0))):
+            view = PackedView(np.array([0, rows // 3, rows], np.int32), parents)
+            arguments = q, k, v, view, 0, kv_format
+            same_bits(ops.attend(*arguments), REFERENCE.attend(*arguments))
 
 
-@pytest.mark.parametrize("page_len", [4, 16, 256])
-def test_paged_attention(ops, page_len):
+@pytest.mark.parametrize(
+    ("page_len", "kv_format"),
+    [(4, "fp32"), (16, "fp32"), (256, "fp32"), (16, "bf16"), (32, "bf16"), (256, "bf16")],
+)
+def test_paged_attention(ops, page_len, kv_format):
     rng = np.random.default_rng(page_len)
     pages_each = -(-700 // page_len)
-    shape = (2, 2 * pages_each, 2, page_len, 24)
-    pools = [
-        KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), shape[1], page_len)
-        for _ in range(2)
-    ]
+    config = replace(SHAPES["micro"], num_layers=2, num_kv_heads=2, head_dim=24)
+    pools = [one.new_pool(config, 2 * pages_each, page_len, kv_format) for one in (REFERENCE, ops)]
+    for pool in pools:  # what an earlier user left is no number
+        pool.keys.view(np.uint8)[:] = pool.values.view(np.uint8)[:] = 255
     pages = rng.permutation(2 * pages_each).astype(np.int32).reshape(2, pages_each)
     lengths = np.zeros(2, np.int32)
     for step in ((300, 5), (1, 1), (1, 0), (300, 280)):
@@ -209,13 +214,16 @@ def test_paged_attention(ops, page_len):
         starts = np.cumsum((0, *step)).astype(np.int32)
         results = [
             one.attend(
-                qkv[:, :4], qkv[:, 4:6], qkv[:, 6:], PagedView(pool, starts, lengths, pages), 1, 0.2
+                qkv[:, :4],
+                qkv[:, 4:6],
+                qkv[:, 6:],
+                PagedView(pool, starts, lengths, pages),
+                1,
+                kv_format,
             )
             for one, pool in zip((REFERENCE, ops), pools, strict=True)
         ]
         same_bits(*results)
-        same_bits(pools[0].keys, pools[1].keys)
-        same_bits(pools[0].values, pools[1].values)
         lengths = lengths + np.array(step, np.int32)
 
 
@@ -283,7 +291,7 @@ def test_wrong_pages_raise(starts, length, pages, problem):
         np.array(pages, np.int32),
     )
     with pytest.raises(ValueError, match=problem):
-        ops.attend(q, q, q, view, 0, 1.0)
+        ops.attend(q, q, q, view, 0, "fp32")
 
 
 def test_two_python_threads_share_an_op_set():

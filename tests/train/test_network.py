@@ -98,9 +98,9 @@ def test_attention_cuts_any_lengths_into_blocks():
         starts = np.cumsum([0, *lengths]).astype(np.int32)
         q = torch.randn(int(starts[-1]), 4, 8, generator=generator)
         k, v = (torch.randn(int(starts[-1]), 2, 8, generator=generator) for _ in range(2))
-        found = ops.attend(q, k, v, PackedView(torch.from_numpy(starts)), 0, 0.3)
+        found = ops.attend(q, k, v, PackedView(torch.from_numpy(starts)), 0, "fp32")
         for a, b in pairwise(starts):
-            scores = torch.einsum("thc,shc->hts", q[a:b], k[a:b].repeat_interleave(2, 1)) * 0.3
+            scores = torch.einsum("thc,shc->hts", q[a:b], k[a:b].repeat_interleave(2, 1)) * 8**-0.5
             scores += torch.triu(torch.full(scores.shape[1:], -torch.inf), 1)
             each = torch.einsum("hts,shc->thc", scores.softmax(-1), v[a:b].repeat_interleave(2, 1))
             assert torch.allclose(found[a:b], each, atol=1e-5), lengths

@@ -9,8 +9,6 @@ from ponder.model.config import ModelConfig
 
 PAGE_LENS = (16, 32, 64, 128, 256)
 MIB = 1 << 20
-KV_BYTES = 4
-"""Bytes of one key or value element; the op sets keep them in fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +48,10 @@ class EngineConfig:
                 raise ConfigError(f"{name} {value} must be at least 1")
 
 
-def num_pages_of(config: EngineConfig, model: ModelConfig) -> int:
-    """Pages in the pool; never more than `max_running` whole contexts need."""
+def num_pages_of(config: EngineConfig, model: ModelConfig, token_bytes: int) -> int:
+    """Pages in the pool, a token's keys and values taking so many bytes; at most what `max_running` contexts need."""
     if config.num_pages is not None:
         return config.num_pages
-    token_bytes = 2 * model.num_layers * model.num_kv_heads * model.head_dim * KV_BYTES
     context = min(model.max_positions, config.context_len or model.max_positions)
     wanted = max(config.cache_mib * MIB // token_bytes, min(context, 4096))
     return -(-min(wanted, config.max_running * context) // config.page_len)

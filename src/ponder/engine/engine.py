@@ -28,7 +28,7 @@ class Engine:
         weights_version: int = 0,
     ) -> None:
         self.config = EngineConfig() if config is None else config
-        num_pages = num_pages_of(self.config, model.config)
+        num_pages = num_pages_of(self.config, model.config, model.token_bytes)
         self.context_len = context_len_of(self.config, model.config, num_pages)
         self.vocab_size = model.config.vocab_size
         self._end_ids = frozenset(model.config.end_ids)

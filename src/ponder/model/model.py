@@ -47,9 +47,15 @@ class Model:
         """Log-probabilities, fp32 [N, V]; the one function for rollout, scoring and training."""
         return self.ops.log_softmax(logits_NV)
 
+    @property
+    def token_bytes(self) -> int:
+        """Of one token's keys and values in all layers."""
+        config, size = self.config, 2 if self.weights.kv_format == "bf16" else 4
+        return 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
+
     def new_pool(self, num_pages: int, page_len: int) -> KVPool:
         """An empty pool of pages for this model."""
-        return self.ops.new_pool(self.config, num_pages, page_len)
+        return self.ops.new_pool(self.config, num_pages, page_len, self.weights.kv_format)
 
     def score(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Log-probability of each next token: element i is that of `ids[i + 1]` after `ids[: i + 1]`.

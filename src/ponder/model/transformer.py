@@ -48,5 +48,5 @@ def _attention(
         k_TKC = ops.rms_norm(k_TKC, layer.k_norm, config.rms_norm_eps)
     q_THC = ops.rope(q_THC, rotation)
     k_TKC = ops.rope(k_TKC, rotation)
-    o_THC = ops.attend(q_THC, k_TKC, v_TKC, view, index, size**-0.5)
+    o_THC = ops.attend(q_THC, k_TKC, v_TKC, view, index, weights.kv_format)
     return ops.linear(o_THC.reshape(-1, heads * size), layer.output)

@@ -8,8 +8,10 @@ Letters: T tokens of all sequences, S sequences, P pages of the longest, L layer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+KVFormat = Literal["fp32", "bf16"]
+"""How attention takes queries, keys, values and weights, and how a pool stores keys and values."""
 ATTENTION_CHUNK = 256
 """Attention is summed in chunks of this many absolute positions, so that its bits depend on nothing else."""
 
@@ -36,13 +38,10 @@ class KVPool:
     """Keys and values of every layer in pages of `page_len` slots. The op set writes it; the engine owns the pages."""
 
     keys: Any
-    """[L, num_pages, K, page_len, C], C-contiguous, of `dtype`; keys are stored after RoPE."""
+    """[L, num_pages, K, page_len, C], after RoPE; how a page of bf16 numbers is laid out is the op set's own."""
     values: Any
-    """Same shape as `keys`."""
     num_pages: int
     page_len: int
-    dtype: str = "fp32"
-    """How keys and values are stored; this version knows `fp32` only."""
 
 
 @dataclass(frozen=True, slots=True)

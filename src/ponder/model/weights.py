@@ -12,6 +12,7 @@ from ponder.model.config import ModelConfig
 from ponder.model.ops.protocol import Array, Ops, Stored, WeightsFormat
 from ponder.model.ops.scalar import float32_of
 from ponder.model.rope import RopeTable
+from ponder.model.view import KVFormat
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -42,6 +43,7 @@ class Weights:
     final_norm: Array
     head: Any
     rope: RopeTable
+    kv_format: KVFormat
 
 
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -109,7 +111,13 @@ def prepare_weights(
         final_norm=ops.prepare_vector(tensor(FINAL_NORM)),
         head=ops.prepare_linear("lm_head", [head], None, weights_format),
         rope=RopeTable(config),
+        kv_format=kv_format_of(weights_format),
     )
+
+
+def kv_format_of(weights_format: WeightsFormat) -> KVFormat:
+    """What attention computes with beside such weights."""
+    return "bf16" if weights_format == "bf16" else "fp32"
 
 
 def join_vectors(parts: list[Stored]) -> Stored:

@@ -18,7 +18,15 @@ from ponder.model.ops.torch_native import NativeTorchOps, PackedLinear
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
 from ponder.model.rope import RopeTable
 from ponder.model.view import PackedView, View
-from ponder.model.weights import EMBEDDING, FINAL_NORM, HEAD, LayerWeights, Weights, tensor_shapes
+from ponder.model.weights import (
+    EMBEDDING,
+    FINAL_NORM,
+    HEAD,
+    LayerWeights,
+    Weights,
+    kv_format_of,
+    tensor_shapes,
+)
 from ponder.train.optimizer import Polynomial, by_torch
 from ponder.train.restricted import NEVER
 
@@ -113,6 +121,7 @@ class Network(nn.Module):
             final_norm=self._tensors[FINAL_NORM],
             head=self._joined([EMBEDDING if self.config.tied_head else HEAD], []),
             rope=self._rope,
+            kv_format=kv_format_of(self._weights_format),
         )
 
     def _layer(self, index: int) -> LayerWeights:

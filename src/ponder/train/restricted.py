@@ -43,6 +43,10 @@ class Restricted:
     def ops(self) -> Ops:
         return self._model.ops
 
+    @property
+    def token_bytes(self) -> int:
+        return self._model.token_bytes
+
     def forward(self, tokens_T: Any, positions_T: Any, view: Any) -> Array:
         return self._model.forward(tokens_T, positions_T, view)
 

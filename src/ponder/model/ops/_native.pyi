@@ -80,12 +80,19 @@ class Ops:
         d_v: F32,
         starts: NDArray[Any],
         parents: NDArray[Any] | None,
-        scale: float,
         bf16: bool,
         /,
     ) -> None: ...
     def attend_packed(
-        self, q: F32, k: F32, v: F32, out: F32, starts: NDArray[Any], scale: float, /
+        self,
+        q: F32,
+        k: F32,
+        v: F32,
+        out: F32,
+        starts: NDArray[Any],
+        parents: NDArray[Any] | None,
+        bf16: bool,
+        /,
     ) -> None: ...
     def attend_paged(
         self,
@@ -96,10 +103,9 @@ class Ops:
         starts: NDArray[Any],
         lengths: NDArray[Any],
         pages: NDArray[Any],
-        pool_keys: F32,
-        pool_values: F32,
+        pool_keys: NDArray[Any],
+        pool_values: NDArray[Any],
         layer: int,
-        scale: float,
         /,
     ) -> None: ...
 

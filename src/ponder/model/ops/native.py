@@ -18,7 +18,7 @@ from ponder.model.ops import _native, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, PackedView, PagedView, View
+from ponder.model.view import KVFormat, KVPool, PackedView, PagedView, View
 
 _FORMATS: dict[WeightsFormat, int] = {"fp32": 0, "bf16": 1, "int8": 2}
 
@@ -97,17 +97,18 @@ class NativeOps:
         return y
 
     def attend(
-        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float
+        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, kv: KVFormat
     ) -> F32:
         out = _empty(q_THC.shape, _f32)
         if isinstance(view, PagedView):
             pool, starts, lengths = view.pool, view.starts_S1, view.lengths_S
             self._ops.attend_paged(
                 q_THC, k_TKC, v_TKC, out, starts, lengths, view.pages_SP,
-                pool.keys, pool.values, layer, scale,
+                pool.keys, pool.values, layer,
             )  # fmt: skip
         else:
-            self._ops.attend_packed(q_THC, k_TKC, v_TKC, out, view.starts_S1, scale)
+            starts, parents = view.starts_S1, _parents(view)
+            self._ops.attend_packed(q_THC, k_TKC, v_TKC, out, starts, parents, kv == "bf16")
         return out
 
     def attend_gradients(
@@ -118,14 +119,12 @@ class NativeOps:
         out_THC: F32,
         d_out_THC: F32,
         view: PackedView,
-        scale: float,
-        weights_format: WeightsFormat,
+        kv: KVFormat,
     ) -> tuple[F32, F32, F32]:
         dq, dk, dv = (_empty(x.shape, _f32) for x in (q_THC, k_TKC, v_TKC))
-        parents_S = np.array(view.parents_S, np.int32) if view.parents_S else None
         self._ops.attend_gradients(
-            q_THC, k_TKC, v_TKC, out_THC, d_out_THC, dq, dk, dv, view.starts_S1, parents_S, scale,
-            weights_format == "bf16",
+            q_THC, k_TKC, v_TKC, out_THC, d_out_THC, dq, dk, dv, view.starts_S1, _parents(view),
+            kv == "bf16",
         )  # fmt: skip
         return dq, dk, dv
 
@@ -197,9 +196,12 @@ class NativeOps:
         self._ops.sample(logits_NV, inverse_N, at_N, ids_N, logprobs_N)
         return ids_N, logprobs_N
 
-    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
-        shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
-        return KVPool(_pages(shape), _pages(shape), num_pages, page_len)
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int, kv: KVFormat) -> KVPool:
+        shape = (config.num_layers, num_pages, config.num_kv_heads, page_len)
+        units, dtype = ((1, 1), _f32) if kv == "fp32" else ((32, 16), np.uint16)
+        widths = (-(-config.head_dim // unit) * unit for unit in units)
+        keys, values = (_pages((*shape, width), dtype) for width in widths)
+        return KVPool(keys, values, num_pages, page_len)
 
     def from_numpy(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         return array
@@ -208,12 +210,16 @@ class NativeOps:
         return array
 
 
-def _pages(shape: tuple[int, ...]) -> F32:
+def _parents(view: PackedView) -> I32 | None:
+    return np.array(view.parents_S, np.int32) if view.parents_S else None
+
+
+def _pages(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Zeros that take memory when they are first written, in huge pages where the system has them."""
-    memory = mmap.mmap(-1, math.prod(shape) * _f32.itemsize)
+    memory = mmap.mmap(-1, math.prod(shape) * np.dtype(dtype).itemsize)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, _f32).reshape(shape)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def _packable(stored: Stored) -> Stored:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ponder.model.config import ModelConfig
 from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, PackedView, View
+from ponder.model.view import KVFormat, KVPool, PackedView, View
 
 Array = Any
 """An array of the op set: numpy for `reference` and `native`, torch for `torch`."""
@@ -95,11 +95,11 @@ class Ops(Protocol):
         ...
 
     def attend(
-        self, q_THC: Array, k_TKC: Array, v_TKC: Array, view: View, layer: int, scale: float
+        self, q_THC: Array, k_TKC: Array, v_TKC: Array, view: View, layer: int, kv: KVFormat
     ) -> Array:
-        """Causal attention o_THC; for a `PagedView` k and v are first written to the pool's pages of this layer.
+        """Causal attention o_THC, scores / √C; for a `PagedView` k and v are first written to the pool's pages.
 
-        Query head h reads key/value head h // (H / K).
+        Query head h reads key/value head h // (H / K). With bf16 the factors of both products are rounded to it.
         """
         ...
 
@@ -118,7 +118,7 @@ class Ops(Protocol):
         """
         ...
 
-    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int, kv: KVFormat) -> KVPool:
         """An empty pool, all zeros."""
         ...
 
@@ -142,12 +142,11 @@ class GradientOps(Ops, Protocol):
         out_THC: Array,
         d_out_THC: Array,
         view: PackedView,
-        scale: float,
-        weights_format: WeightsFormat,
+        kv: KVFormat,
     ) -> tuple[Array, Array, Array]:
         """Gradients of q, k and v from that of `attend`'s result `out`; a sequence's parent stands before it.
 
-        For bf16 weights the factors of products may be rounded to bf16.
+        With bf16 the factors of products may be rounded to it.
         """
         ...
 

@@ -14,7 +14,7 @@ from ponder.model.ops import attention, int8, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, View
+from ponder.model.view import KVFormat, KVPool, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,9 @@ class ReferenceOps:
         return out
 
     def attend(
-        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, scale: float
+        self, q_THC: F32, k_TKC: F32, v_TKC: F32, view: View, layer: int, kv: KVFormat
     ) -> F32:
-        return attention.attend(q_THC, k_TKC, v_TKC, view, layer, scale)
+        return attention.attend(q_THC, k_TKC, v_TKC, view, layer, kv)
 
     def swiglu(self, gate_up_T2F: F32) -> F32:
         half = gate_up_T2F.shape[-1] // 2
@@ -131,7 +131,8 @@ class ReferenceOps:
     def sample(self, logits_NV: F32, inverse_N: F32, at_N: F64) -> tuple[I32, F32]:
         return sample(logits_NV, self.log_softmax(logits_NV), inverse_N, at_N)
 
-    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int, kv: KVFormat) -> KVPool:
+        del kv  # numbers that were rounded are held as float32
         shape = (config.num_layers, num_pages, config.num_kv_heads, page_len, config.head_dim)
         return KVPool(np.zeros(shape, np.float32), np.zeros(shape, np.float32), num_pages, page_len)
 

@@ -175,7 +175,10 @@ def bf16_linear(x_TK: F32, weight_KE: F32, bias_E: F32 | None) -> F32:
     y_TE += 0 if bias_E is None else bias_E
     for first in range(0, len(weight_KE), 32):
         even, odd = (slice(at, min(first + 32, len(weight_KE)), 2) for at in (first, first + 1))
-        y_TE += sum(np.add.reduce(x_TK.T[k, :, None] * weight_KE[k, None]) for k in (even, odd))
+        terms = (
+            np.multiply(x_TK.T[k, :, None], weight_KE[k, None], order="C") for k in (even, odd)
+        )
+        y_TE += sum(map(np.add.reduce, terms))
     return y_TE
 
 

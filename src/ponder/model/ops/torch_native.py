@@ -12,16 +12,14 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
 from ponder.core.errors import ConfigError
 from ponder.model.ops.protocol import GradientOps, Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32
-from ponder.model.ops.torch_blocks import key_rows
 from ponder.model.ops.torch_ops import TorchLinear, TorchOps
-from ponder.model.view import KVPool, PackedView, PagedView, View
+from ponder.model.view import KVFormat, PackedView, View
 
 
 class PackedLinear(NamedTuple):
@@ -103,13 +101,15 @@ class NativeTorchOps(TorchOps):
         return cast(Tensor, _Rope.apply(x_THC, *rotation, self.kernels))
 
     def attend(
-        self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, scale: float
+        self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, kv: KVFormat
     ) -> Tensor:
         if not isinstance(view, PackedView):
             raise ConfigError(
                 "a paged view in the torch op set", "load the model with ops='native'"
             )
-        return cast(Tensor, _Attend.apply(q_THC, k_TKC, v_TKC, view, scale, self))
+        starts_S1 = np.asarray(view.starts_S1, np.int32)
+        rest = PackedView(starts_S1, view.parents_S), kv
+        return cast(Tensor, _Attend.apply(q_THC, k_TKC, v_TKC, self.kernels, rest))
 
     def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
         return cast(Tensor, _SwiGlu.apply(gate_up_T2F, self.kernels))
@@ -308,36 +308,18 @@ class _Attend(Function):
         q_THC: Tensor,
         k_TKC: Tensor,
         v_TKC: Tensor,
-        view: PackedView,
-        scale: float,
-        ops: NativeTorchOps,
+        kernels: GradientOps,
+        rest: tuple[PackedView, KVFormat],
     ) -> Tensor:
-        kernels = ops.kernels
         q, k, v = _numpy(q_THC), _numpy(k_TKC), _numpy(v_TKC)
-        starts = np.asarray(view.starts_S1, np.int32)
-        through = _through_pages(k, view, starts) if view.parents_S else PackedView(starts)
-        out = torch.from_numpy(kernels.attend(q, k, v, through, 0, scale))
+        out = torch.from_numpy(kernels.attend(q, k, v, rest[0], 0, rest[1]))
         ctx.save_for_backward(q_THC, k_TKC, v_TKC, out)
-        ctx.rest = PackedView(starts, view.parents_S), scale, ops.weights_format
-        ctx.kernels = kernels
+        ctx.kernels, ctx.rest = kernels, rest
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         tensors = (*ctx.saved_tensors, gradients[0].contiguous())
         found = ctx.kernels.attend_gradients(*map(_numpy, tensors), *ctx.rest)
         dq, dk, dv = (torch.from_numpy(each) for each in found)
-        return dq, dk, dv, None, None, None
-
-
-def _through_pages(k_TKC: Any, view: PackedView, starts_S1: NDArray[np.int32]) -> PagedView:
-    """The same sequences over a pool of one row a page, where those of one parent list the same pages."""
-    rows_SL = key_rows(starts_S1, view.parents_S)
-    pages_SP = np.full((len(rows_SL), max(map(len, rows_SL))), -1, np.int32)
-    for s, rows in enumerate(rows_SL):
-        pages_SP[s, : len(rows)] = rows
-    lengths_S = np.array([len(rows) for rows in rows_SL], np.int32) - np.diff(starts_S1)
-    rows, heads, size = k_TKC.shape
-    keys, values = (np.empty((1, rows, heads, 1, size), k_TKC.dtype) for _ in range(2))
-    pool = KVPool(keys, values, rows, 1)
-    return PagedView(pool, starts_S1, lengths_S.astype(np.int32), pages_SP)
+        return dq, dk, dv, None, None

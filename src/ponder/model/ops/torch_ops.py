@@ -7,6 +7,7 @@ about 1e-5. Of the views it knows `PackedView`; the engine's pages belong to `re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -20,9 +21,8 @@ from ponder.model.config import ModelConfig
 from ponder.model.ops import reference
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32, float32_of
-from ponder.model.ops.torch_blocks import blocks_of
 from ponder.model.rope import RopeTable
-from ponder.model.view import KVPool, PackedView, View
+from ponder.model.view import KVFormat, KVPool, PackedView, View
 
 
 class TorchLinear(NamedTuple):
@@ -93,23 +93,27 @@ class TorchOps:
         return torch.cat([a * cos_T1R - b * sin_T1R, b * cos_T1R + a * sin_T1R], -1)
 
     def attend(
-        self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, scale: float
+        self, q_THC: Tensor, k_TKC: Tensor, v_TKC: Tensor, view: View, layer: int, kv: KVFormat
     ) -> Tensor:
         if not isinstance(view, PackedView):
             raise ConfigError(
                 "a paged view in the torch op set", "load the model with ops='native'"
             )
-        out_THC = torch.zeros_like(q_THC)
-        group = q_THC.shape[1] // k_TKC.shape[1]
-        for block in blocks_of(view):
-            q = q_THC[block.query_SQ].transpose(1, 2)
+        spans = list(pairwise(view.starts_S1.tolist()))
+        group, found = q_THC.shape[1] // k_TKC.shape[1], list[Tensor]()
+        for s, (first, last) in enumerate(spans):
+            parent = view.parents_S[s] if view.parents_S else -1
+            before = slice(*spans[parent]) if parent >= 0 else slice(0)
             k, v = (
-                x[block.key_SL].transpose(1, 2).repeat_interleave(group, 1) for x in (k_TKC, v_TKC)
+                torch.cat([x[before], x[first:last]]).transpose(0, 1).repeat_interleave(group, 0)
+                for x in (k_TKC, v_TKC)
             )
-            o = functional.scaled_dot_product_attention(q, k, v, ~block.hidden(), scale=scale)
-            rows = (block.query_SQ[block.real_SQ],)
-            out_THC = out_THC.index_put(rows, o.transpose(1, 2)[block.real_SQ])
-        return out_THC
+            seen = torch.ones(last - first, k.shape[1], dtype=torch.bool)
+            seen = seen.tril(k.shape[1] - (last - first))
+            q = q_THC[first:last].transpose(0, 1)
+            o = functional.scaled_dot_product_attention(q[None], k[None], v[None], seen)
+            found.append(o[0].transpose(0, 1))
+        return torch.cat(found)
 
     def swiglu(self, gate_up_T2F: Tensor) -> Tensor:
         half = gate_up_T2F.shape[-1] // 2
@@ -127,7 +131,7 @@ class TorchOps:
             self.to_numpy(logits_NV), self.to_numpy(self.log_softmax(logits_NV)), inverse_N, at_N
         )
 
-    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int) -> KVPool:
+    def new_pool(self, config: ModelConfig, num_pages: int, page_len: int, kv: KVFormat) -> KVPool:
         raise ConfigError("a paged cache in the torch op set", "load the model with ops='native'")
 
     def from_numpy(self, array: NDArray[np.generic]) -> Tensor:
