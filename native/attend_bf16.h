@@ -3,6 +3,8 @@
 // channels, of weights and values over a chunk's slots.
 #pragma once
 
+#include "attend_impl.h"
+
 namespace PONDER_ARCH {
 
 constexpr int kBlock = 512;  // numbers of 32 columns of a panel

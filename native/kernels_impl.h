@@ -435,8 +435,8 @@ inline void sample(const float* x, int n, float inverse, double at, float* scrat
 
 }  // namespace PONDER_ARCH
 
-#include "attend_bf16.h"
 #include "attend_impl.h"
+#include "attend_bf16.h"
 #include "gradients_impl.h"
 
 namespace PONDER_ARCH {
