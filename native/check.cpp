@@ -31,24 +31,28 @@ Floats random(size_t n, float scale) {
   return x;
 }
 
-Floats product(const Kernels& k, const Floats& w, const Floats& x, int rows, int columns) {
-  const size_t bytes = ponder::panel_bytes(ponder::Format::kInt8, columns);
+Floats product(const Kernels& k, ponder::Format format, const Floats& w, const Floats& x, int rows,
+               int columns) {
+  const size_t bytes = ponder::panel_bytes(format, columns);
   std::vector<uint8_t> panels(2 * bytes + 8192);
   const size_t panel = static_cast<size_t>(16) * columns;
   for (int i = 0; i < 2; ++i) {
-    k.pack_panel(ponder::Format::kInt8, w.data() + i * panel, columns, panels.data() + i * bytes);
+    k.pack_panel(format, w.data() + i * panel, columns, panels.data() + i * bytes);
   }
   const int groups = ponder::num_groups(columns), padded = ponder::padded_columns(columns);
   std::vector<uint8_t> q(static_cast<size_t>(rows) * padded * k.act_bytes);
+  const int small = (columns + ponder::kSmallGroup - 1) / ponder::kSmallGroup;
   Floats scales(static_cast<size_t>(rows) * groups), y(static_cast<size_t>(rows) * 29);
+  Floats sums(static_cast<size_t>(rows) * small);
   for (int r = 0; r < rows; ++r) {
     k.quantise_row(x.data() + static_cast<size_t>(r) * columns, columns,
                    q.data() + static_cast<size_t>(r) * padded * k.act_bytes,
-                   scales.data() + static_cast<size_t>(r) * groups);
+                   scales.data() + static_cast<size_t>(r) * groups,
+                   sums.data() + static_cast<size_t>(r) * small);
   }
-  const ponder::Product p{panels.data(), bytes,   columns,  29, q.data(),
-                          scales.data(), nullptr, y.data(), 29};
-  k.product(ponder::Format::kInt8, p, 0, 2, 0, rows);
+  const ponder::Product p{panels.data(), bytes,       columns, 29,       q.data(),
+                          scales.data(), sums.data(), nullptr, y.data(), 29};
+  k.product(format, p, 0, 2, 0, rows);
   return y;
 }
 
@@ -65,8 +69,8 @@ Floats bf16_product(const Kernels& k, const Floats& w, const Floats& x, int rows
     k.round_row(x.data() + static_cast<size_t>(r) * columns, columns, r, rounded.data());
   }
   Floats y(static_cast<size_t>(rows) * 29);
-  const ponder::Product p{panels.data(), bytes,   columns,  29, rounded.data(),
-                          nullptr,       nullptr, y.data(), 29};
+  const ponder::Product p{panels.data(), bytes,   columns,  29,       rounded.data(),
+                          nullptr,       nullptr, nullptr,  y.data(), 29};
   k.product(ponder::Format::kBf16, p, 0, 2, 0, rows);
   return y;
 }
@@ -122,7 +126,11 @@ int main() {
     for (int rows : {1, 2, 3, 4, 5, 13, 17, 40}) {
       const Floats w = random(static_cast<size_t>(32) * columns, 1.0f);
       const Floats x = random(static_cast<size_t>(rows) * columns, 3.0f);
-      ok &= same("int8", [&](const Kernels& k) { return product(k, w, x, rows, columns); });
+      for (const auto format : {ponder::Format::kInt8, ponder::Format::kInt4}) {
+        ok &= same(format == ponder::Format::kInt8 ? "int8" : "int4", [&](const Kernels& k) {
+          return product(k, format, w, x, rows, columns);
+        });
+      }
       ok &= same("bf16", [&](const Kernels& k) { return bf16_product(k, w, x, rows, columns); });
     }
     const Floats x = random(static_cast<size_t>(columns) * 2, 40.0f);

@@ -110,6 +110,7 @@ inline void quintic_step(const Quintic& q, float* x, int rows, int columns, floa
                   tiles,
                   nullptr,
                   nullptr,
+                  nullptr,
                   y,
                   width};
   product_bf16(p, 0, (columns + 15) / 16, 0, rows);

@@ -3,7 +3,8 @@
 // Packed weights are panels of 16 output rows, one after the other, padded with zero rows. In a
 // panel the columns ascend; a bf16 panel holds pairs of columns [16 rows][2 columns], padded with
 // zeros to 32; an int8 panel holds, for each group of 128 columns, blocks of 4 columns [16 rows][4
-// columns] and then the group's 16 fp32 scales: one stream, read once per product.
+// columns] and then the group's 16 fp32 scales: one stream, read once per product. An int4 panel is
+// laid out in int4_impl.h.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +13,11 @@
 
 namespace ponder {
 
-enum class Format { kFp32 = 0, kBf16 = 1, kInt8 = 2 };
+enum class Format { kFp32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3 };
 
 constexpr int kPanelRows = 16;
 constexpr int kGroup = 128;        // columns that share a scale
+constexpr int kSmallGroup = 32;    // columns of four-bit weights that share whole numbers
 constexpr int kAttendChunk = 256;  // slots summed together by attention, by absolute position
 
 inline int num_groups(int columns) { return (columns + kGroup - 1) / kGroup; }
@@ -23,12 +25,21 @@ inline int padded_columns(int columns) { return (columns + 3) / 4 * 4; }
 inline int bf16_columns(int columns) { return (columns + 31) / 32 * 32; }
 // Floats between rows of so many that do not meet in the same lines of a cache.
 inline size_t odd_lines(int columns) { return (static_cast<size_t>(columns + 15) / 16 | 1) * 16; }
+// Of n <= kGroup columns of four-bit weights in a panel.
+inline size_t int4_block_bytes(int n) {
+  const auto groups = static_cast<size_t>((n + kSmallGroup - 1) / kSmallGroup);
+  return groups * (kSmallGroup / 2 + 1) * kPanelRows + groups * kPanelRows / 2 + kPanelRows * 2;
+}
 inline size_t panel_bytes(Format format, int columns) {
   const auto k = static_cast<size_t>(columns);
   switch (format) {
     case Format::kFp32: return k * kPanelRows * 4;
     case Format::kBf16:
       return static_cast<size_t>(bf16_columns(columns)) * kPanelRows * 2;
+    case Format::kInt4: {
+      const int left = columns % kGroup;
+      return k / kGroup * int4_block_bytes(kGroup) + (left > 0 ? int4_block_bytes(left) : 0);
+    }
     case Format::kInt8: break;
   }
   return static_cast<size_t>(padded_columns(columns)) * kPanelRows +
@@ -44,7 +55,8 @@ struct Product {
   // fp32: rows as they are; int8: quantised rows of padded_columns() entries; bf16: what
   // round_row() made.
   const void* x;
-  const float* x_scales;  // int8: [rows, num_groups]
+  const float* x_scales;  // int8 and int4: [rows, num_groups]
+  const float* x_sums;    // int4: of quantised inputs, [rows, groups of 32 columns]
   const float* bias;      // null or [outputs], with zeros up to whole panels
   float* y;               // [rows, outputs]
   size_t y_row;           // floats between two of its rows
@@ -185,8 +197,8 @@ struct Kernels {
   const char* name;
   int act_bytes;   // bytes of one quantised activation
   int bf16_bytes;  // bytes of one activation that was rounded to bf16
-  // x [columns] -> q [padded_columns], scales [num_groups].
-  void (*quantise_row)(const float* x, int columns, void* q, float* scales);
+  // x [columns] -> q [padded_columns], scales [num_groups], sums of q [groups of 32] or null.
+  void (*quantise_row)(const float* x, int columns, void* q, float* scales, float* sums);
   // x [columns], row `row` of a product -> bf16 numbers, zeros behind. All rows together take
   // bf16_columns() numbers for each of their number rounded up to 32; where they stand is the
   // table's own.

@@ -87,7 +87,7 @@ inline float quantise_group(const float* x, int n, int32_t* q) {
   return scale;
 }
 
-inline void quantise_row(const float* x, int columns, void* row, float* scales) {
+inline void quantise_row(const float* x, int columns, void* row, float* scales, float* sums) {
   auto* out = static_cast<Q8Dot::Act*>(row);
   for (int k = 0; k < columns; k += kGroup, x += kGroup, out += kGroup) {
     const int n = least(kGroup, columns - k);
@@ -95,6 +95,11 @@ inline void quantise_row(const float* x, int columns, void* row, float* scales) 
     *scales++ = quantise_group(x, n, q);
     const int padded = ponder::padded_columns(n);
     for (int i = 0; i < padded; ++i) out[i] = static_cast<Q8Dot::Act>(q[i] + Q8Dot::kActBias);
+    for (int i = 0; sums != nullptr && i < n; i += ponder::kSmallGroup) {
+      int32_t sum = 0;
+      for (int j = i; j < least(n, i + ponder::kSmallGroup); ++j) sum += q[j];
+      *sums++ = static_cast<float>(sum);
+    }
   }
 }
 
@@ -152,6 +157,12 @@ struct Int8 {
     }
   }
 };
+
+}  // namespace PONDER_ARCH
+
+#include "int4_impl.h"
+
+namespace PONDER_ARCH {
 
 struct Fp32 {
   static constexpr int kChunk = 512;
@@ -274,6 +285,7 @@ inline void product(Format format, const Product& p, int p0, int p1, int r0, int
     case Format::kBf16:
       return product_of<Bf16>(p, p0, p1, r0, r1);
     case Format::kInt8: return product_of<Int8>(p, p0, p1, r0, r1);
+    case Format::kInt4: return product_of<Int4>(p, p0, p1, r0, r1);
   }
 }
 
@@ -301,6 +313,7 @@ inline void pack_bf16(const float* w, int columns, uint8_t* panel) {
 
 inline void pack_panel(Format format, const float* w, int columns, uint8_t* panel) {
   if (format == Format::kInt8) return pack_int8(w, columns, panel);
+  if (format == Format::kInt4) return pack_int4(w, columns, panel);
   if (format == Format::kBf16) return pack_bf16(w, columns, panel);
   for (int k = 0; k < columns; ++k) {
     for (int row = 0; row < kPanelRows; ++row) {

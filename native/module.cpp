@@ -35,7 +35,7 @@ bool is_bf16(nb::handle array) {
 }
 
 std::unique_ptr<Linear> pack(Ops& ops, nb::sequence parts, nb::object bias, int format) {
-  require(format >= 0 && format <= 2, "format must be 0 (fp32), 1 (bf16) or 2 (int8)");
+  require(format >= 0 && format <= 3, "format must be 0 (fp32), 1 (bf16), 2 (int8) or 3 (int4)");
   std::vector<std::unique_ptr<Array>> held;
   std::vector<Matrix> matrices;
   int64_t outputs = 0;

@@ -83,7 +83,7 @@ Linear::Linear(const Kernels& kernels, Pool& pool, Format f, const std::vector<M
 
 double linear_cost_ns(const Linear& w, int rows) {
   const double stream = static_cast<double>(w.panels.bytes()) / 20.0;
-  const double speed = w.format == Format::kInt8 ? 80.0 : 30.0;  // products in a nanosecond
+  const double speed = w.format >= Format::kInt8 ? 80.0 : 30.0;  // products in a nanosecond
   return std::max(stream, static_cast<double>(w.outputs) * w.columns * rows / speed);
 }
 
@@ -96,10 +96,13 @@ double attend_cost_ns(const Attend& a) {
   return products * a.heads * a.head_dim * 2 / 12.0;
 }
 
+static int small_groups(const Linear& w) { return ceil_div(w.columns, kSmallGroup); }
+
 size_t Ops::input_bytes(const Linear& w, int rows) const {
-  if (w.format == Format::kInt8) {
+  if (w.format == Format::kInt8 || w.format == Format::kInt4) {
     const size_t row = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
-    return (row * rows + 63) / 64 * 64 + sizeof(float) * num_groups(w.columns) * rows;
+    const int floats = num_groups(w.columns) + small_groups(w);
+    return (row * rows + 63) / 64 * 64 + sizeof(float) * floats * rows;
   }
   if (w.format == Format::kFp32) return 0;
   return static_cast<size_t>(bf16_columns(w.columns)) * kernels_.bf16_bytes * ceil_div(rows, 32) *
@@ -114,14 +117,16 @@ Product Ops::product_of(const Linear& w, const float* x, int rows, uint8_t* memo
             w.outputs,
             x,
             nullptr,
+            nullptr,
             w.bias.empty() ? nullptr : w.bias.data(),
             y,
             static_cast<size_t>(w.outputs)};
   if (w.format == Format::kFp32) return p;
   p.x = memory;
-  if (w.format == Format::kInt8) {
+  if (w.format != Format::kBf16) {
     const size_t row = static_cast<size_t>(padded_columns(w.columns)) * kernels_.act_bytes;
     p.x_scales = reinterpret_cast<const float*>(memory + (row * rows + 63) / 64 * 64);
+    p.x_sums = p.x_scales + static_cast<size_t>(rows) * num_groups(w.columns);
   }
   return p;
 }
@@ -132,10 +137,12 @@ void Ops::convert(const Linear& w, const float* x, int first, int last, const Pr
   for (int r = first; r < last; ++r) {
     const float* from = x + static_cast<size_t>(r) * w.columns;
     if (w.format == Format::kBf16) kernels_.round_row(from, w.columns, r, to);
-    if (w.format == Format::kInt8) {
-      float* scales =
-          const_cast<float*>(p.x_scales) + static_cast<size_t>(r) * num_groups(w.columns);
-      kernels_.quantise_row(from, w.columns, to + row * r, scales);
+    if (w.format == Format::kInt8 || w.format == Format::kInt4) {
+      const auto at = static_cast<size_t>(r);
+      float* scales = const_cast<float*>(p.x_scales) + at * num_groups(w.columns);
+      float* sums = const_cast<float*>(p.x_sums) + at * small_groups(w);
+      kernels_.quantise_row(from, w.columns, to + row * r, scales,
+                            w.format == Format::kInt4 ? sums : nullptr);
     }
   }
 }

@@ -77,6 +77,13 @@ inline vf vsums(const vf* x) {
   return {_mm512_add_ps(_mm512_shuffle_ps(d[0], d[1], 0x88), _mm512_shuffle_ps(d[0], d[1], 0xdd))};
 }
 
+// 64 bytes to their low halves and then their high halves.
+inline void halves(const uint8_t* p, int8_t* to) {
+  const __m512i both = _mm512_loadu_si512(p), mask = _mm512_set1_epi8(15);
+  _mm512_storeu_si512(to, _mm512_and_si512(both, mask));
+  _mm512_storeu_si512(to + 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+}
+
 // int8: unsigned activations (value + 128) times signed weights; 128 times the sum of the weights is
 // taken off again. All of it is exact in int32.
 struct Q8Dot {

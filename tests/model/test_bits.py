@@ -13,7 +13,7 @@ from ponder.model.view import PackedView, PagedView
 LENGTHS = [1, 2, 17, 40, 255, 256, 257, 300]
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16", "int8"])
+@pytest.fixture(scope="module", params=["fp32", "bf16", "int8", "int4"])
 def model(request):
     config = toy_config(architectures=["Qwen3ForCausalLM"], head_dim=16, hidden_size=136)
     return random_model(config, request.param, "reference", seed=5)

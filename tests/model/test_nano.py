@@ -9,7 +9,7 @@ import transformers
 
 from ponder.core.environment import PACKAGED_MODELS
 from ponder.core.types import Message
-from ponder.model.folder import load_model
+from ponder.model.folder import WeightsChoice, load_model
 from ponder.model.view import PackedView
 from ponder.text import ChatTemplate
 
@@ -57,7 +57,8 @@ def test_the_tokenizer_is_transformers_own() -> None:
     assert ours.encode(text, allow_special=True) == their_ids
 
 
-def test_int8_scores_are_the_same_bits_in_both_op_sets() -> None:
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_scores_are_the_same_bits_in_both_op_sets(weights: WeightsChoice) -> None:
     ids = prompt_ids("Use 3, 7 and 12 to make 48. Use each number exactly once, with + - * /.")
-    scores = [load_model(NANO, weights="int8", ops=ops).score(ids) for ops in ("reference", "auto")]
+    scores = [load_model(NANO, weights, ops).score(ids) for ops in ("reference", "auto")]
     assert scores[0].tobytes() == scores[1].tobytes()

@@ -1,4 +1,4 @@
-"""The native op set against the reference: the same bits for int8 and bf16 and for every verb but fp32 products."""
+"""The native op set against the reference: the same bits in every format and verb but fp32 products."""
 
 from __future__ import annotations
 
@@ -54,33 +54,36 @@ def test_samples_are_the_definition(ops, size):
     same_bits(expected[sound], REFERENCE.log_softmax(logits[sound])[np.arange(67), ids[sound]])
 
 
+@pytest.mark.parametrize("weights_format", ["int8", "int4"])
 @pytest.mark.parametrize("columns", [1, 5, 16, 100, 128, 130, 192, 384, 896])
-def test_int8_linear_is_the_definition(ops, columns):
+def test_integer_linear_is_the_definition(ops, columns, weights_format):
     rng = np.random.default_rng(columns)
     for outputs in (1, 7, 16, 45):
         parts = [normal(rng, outputs, columns), normal(rng, 3, columns, scale=0.01)]
         parts[0][0] = 0
         bias = normal(rng, outputs + 3)
-        expected = REFERENCE.prepare_linear("w", parts, bias, "int8")
-        given = ops.prepare_linear("w", parts, bias, "int8")
+        expected = REFERENCE.prepare_linear("w", parts, bias, weights_format)
+        given = ops.prepare_linear("w", parts, bias, weights_format)
         for rows in (1, 2, 3, 4, 5, 16, 17, 40, 200):
             x = normal(rng, rows, columns, scale=3)
             x[rows // 2] = 0
             same_bits(ops.linear(x, given), REFERENCE.linear(x, expected))
 
 
-def test_int8_linear_of_extreme_values(ops):
+@pytest.mark.parametrize("weights_format", ["int8", "int4"])
+def test_integer_linear_of_extreme_values(ops, weights_format):
     rng = np.random.default_rng(0)
     weight = normal(rng, 20, 200)
     for scale in (1e-44, 1e-38, 1e-30, 1e30):
-        x = normal(rng, 5, 200) * np.float32(scale)
-        expected = REFERENCE.prepare_linear("w", [weight], None, "int8")
-        given = ops.prepare_linear("w", [weight], None, "int8")
-        same_bits(ops.linear(x, given), REFERENCE.linear(x, expected))
+        for w, x in ((weight, normal(rng, 5, 200)), (weight * np.float32(scale), weight[:5])):
+            x = x * np.float32(scale) if w is weight else x
+            expected = REFERENCE.prepare_linear("w", [w], None, weights_format)
+            given = ops.prepare_linear("w", [w], None, weights_format)
+            same_bits(ops.linear(x, given), REFERENCE.linear(x, expected))
 
 
 @pytest.mark.parametrize("stored", ["fp32", "fp16", "bf16"])
-@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8", "int4"])
 def test_stored_kinds(ops, stored, weights_format):
     rng = np.random.default_rng(3)
     weight = normal(rng, 40, 70)
@@ -110,7 +113,7 @@ def test_float_linear_does_not_depend_on_other_rows(ops, weights_format, columns
         same_bits(ops.linear(x[-rows:].copy(), weight), y[-rows:])
 
 
-@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8", "int4"])
 @pytest.mark.parametrize(("width", "inner"), [(8, 5), (33, 40), (320, 1000)])
 def test_a_gated_mlp_has_the_bits_of_its_three_verbs(ops, weights_format, width, inner):
     """In cache, where both matrices are small and rows many, and else."""
@@ -227,15 +230,16 @@ def test_paged_attention(ops, page_len, kv_format):
         lengths = lengths + np.array(step, np.int32)
 
 
+@pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_int8_model_gives_the_reference_bits(threads):
+def test_a_model_gives_the_reference_bits(threads, weights):
     ids = np.random.default_rng(1).integers(0, 512, 300).tolist()
-    expected = random_model(SHAPES["micro"], weights="int8", ops="reference").score(ids)
-    model = random_model(SHAPES["micro"], weights="int8", ops="native", threads=threads)
+    expected = random_model(SHAPES["micro"], weights=weights, ops="reference").score(ids)
+    model = random_model(SHAPES["micro"], weights=weights, ops="native", threads=threads)
     same_bits(model.score(ids), expected)
 
 
-@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("weights_format", ["fp32", "bf16", "int8", "int4"])
 def test_model_in_chunks_and_pages_gives_the_same_bits(weights_format):
     model = random_model(SHAPES["micro"], weights=weights_format, ops="native", threads=2)
     tokens = np.random.default_rng(2).integers(0, 512, 300).astype(np.int32)

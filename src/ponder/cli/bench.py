@@ -31,8 +31,8 @@ from ponder.model.ops import available_threads
 from ponder.model.shapes import SHAPES
 from ponder.model.weights import EMBEDDING, tensor_shapes
 
-GROUP = 128
-"""Columns that share one int8 scale."""
+GROUP, SMALL_GROUP = 128, 32
+"""Columns that share a scale, and in int4 two whole numbers."""
 MEMORY_BYTES = 1 << 28
 """What the measure of bandwidth reads: more than any cache holds."""
 
@@ -170,6 +170,9 @@ def weight_bytes(config: ModelConfig, weights_format: str) -> int:
             total += 4 * sum(shape)
         elif weights_format == "int8":
             total += shape[0] * (shape[1] + 4 * -(-shape[1] // GROUP))
+        elif weights_format == "int4":
+            groups = -(-shape[1] // SMALL_GROUP)
+            total += -(-shape[0] * (35 * groups + 4 * -(-shape[1] // GROUP)) // 2)
         else:
             total += shape[0] * shape[1] * (4 if weights_format == "fp32" else 2)
     return total

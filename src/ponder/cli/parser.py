@@ -120,8 +120,8 @@ MODEL: tuple[Row, ...] = (
     (
         "--weights",
         "FORMAT",
-        ("auto", "fp32", "bf16", "int8"),
-        "one of auto, fp32, bf16, int8 (default: auto)",
+        ("auto", "fp32", "bf16", "int8", "int4"),
+        "one of auto, fp32, bf16, int8, int4 (default: auto)",
     ),
     ("--threads", "N", between(1, 1024), "threads (default: one a core)"),
 )

@@ -269,7 +269,7 @@ def _refuse_unsupported(reader: _Reader, architecture: Architecture) -> None:
         reader.fail(
             f"the weights are quantised ('quantization_config' names {method!r})",
             "allowed are float32, bfloat16 and float16 safetensors; take the unquantised folder and load it with "
-            "weights='int8' for a small copy",
+            "weights='int8' or 'int4' for a small copy",
         )
     if reader.flag("use_sliding_window", False):
         reader.fail(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ponder.model.safetensors import SafetensorsFile, TensorEntry
 from ponder.model.strict_json import read_object
 from ponder.model.weights import EMBEDDING, HEAD, prepare_weights, tensor_shapes
 
-WeightsChoice = Literal["auto", "fp32", "bf16", "int8"]
+WeightsChoice = Literal["auto", "fp32", "bf16", "int8", "int4"]
 """`auto`: as stored, float16 becoming fp32."""
 
 _SINGLE = "model.safetensors"
@@ -217,17 +217,23 @@ def _is_plain_name(name: str) -> bool:
 
 
 def _check_choice(weights: str) -> None:
-    if weights not in ("auto", "fp32", "bf16", "int8"):
-        raise ConfigError(f"weights is {weights!r}", "allowed are auto, fp32, bf16, int8")
+    if weights not in get_args(WeightsChoice):
+        raise ConfigError(
+            f"weights is {weights!r}", f"allowed are {', '.join(get_args(WeightsChoice))}"
+        )
+
+
+BYTES: dict[WeightsFormat, float] = {"fp32": 4, "bf16": 2, "int8": 1, "int4": 0.5625}
+"""Of one weight, without the scales of int8."""
 
 
 def _check_memory(config: ModelConfig, weights_format: WeightsFormat, what: str) -> None:
-    need = config.parameter_count() * {"fp32": 4, "bf16": 2, "int8": 1}[weights_format]
+    need = config.parameter_count() * BYTES[weights_format]
     have = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else need
     )
     if need > have:
         raise ConfigError(
             f"{what} needs {need / 2**30:.1f} GiB as {weights_format}, this machine has {have / 2**30:.1f} GiB",
-            "take a smaller model, or weights='int8'",
+            "take a smaller model, or weights='int4'",
         )

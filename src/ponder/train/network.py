@@ -302,20 +302,23 @@ class _Parameters(Mapping[str, nn.Parameter]):
     """Parameters by name, as the modules hold them now: sharding puts others in their place."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
-        self._names = tuple(tensor_shapes(network.config))
+        self._places: dict[str, tuple[nn.Module, str]] = {}
+        for name in tensor_shapes(network.config):
+            path, _, last = name.rpartition(".")
+            self._places[name] = network.get_submodule(path), last
 
     def __getitem__(self, name: str) -> nn.Parameter:
-        try:
-            return self._network.get_parameter(name)
-        except AttributeError:
-            raise KeyError(name) from None
+        module, last = self._places[name]
+        return cast(nn.Parameter, getattr(module, last))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._places)
 
 
 def _initial(

@@ -20,7 +20,7 @@ from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
 from ponder.model.view import KVFormat, KVPool, PackedView, PagedView, View
 
-_FORMATS: dict[WeightsFormat, int] = {"fp32": 0, "bf16": 1, "int8": 2}
+_FORMATS: dict[WeightsFormat, int] = {"fp32": 0, "bf16": 1, "int8": 2, "int4": 3}
 
 _empty = np.empty
 _f32 = np.dtype(np.float32)

@@ -32,7 +32,7 @@ Array = Any
 Stored = NDArray[Any]
 """A tensor as the folder holds it: float32, float16, or uint16 for the bits of bfloat16. Often memory-mapped."""
 
-WeightsFormat = Literal["fp32", "bf16", "int8"]
+WeightsFormat = Literal["fp32", "bf16", "int8", "int4"]
 """How the matrices of linear layers are held; norms and biases are always fp32, an embedding stays as stored."""
 
 
@@ -47,8 +47,8 @@ class Ops(Protocol):
     ) -> Any:
         """A linear layer from matrices [E_i, K] stacked along E in the order given (q, k, v; gate, up), bias [E].
 
-        fp32 holds the exact value of what is stored; bf16 rounds it, and inputs, to nearest even; int8 quantises
-        the fp32 value as `int8.py` says. `name` is for error messages.
+        fp32 holds the exact value of what is stored; bf16 rounds it, and inputs, to nearest even; int8 and int4
+        quantise the fp32 value as `int8.py` and `int4.py` say. `name` is for error messages.
         """
         ...
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.model.config import ModelConfig
-from ponder.model.ops import attention, int8, scalar
+from ponder.model.ops import attention, int4, int8, scalar
 from ponder.model.ops.protocol import Stored, WeightsFormat
 from ponder.model.ops.scalar import F32, F64, I32
 from ponder.model.rope import RopeTable
@@ -34,15 +34,20 @@ class Bf16Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Linear:
-    """Quantised as `int8.py` defines; the integers are held as float32, in which BLAS adds them exactly."""
+class IntegerLinear:
+    """Quantised as `int8.py` or `int4.py` says; the integers are held as float32, in which BLAS adds them exactly."""
 
     weight_GKE: F32
     scales_GE: F32
     bias_E: F32 | None
 
 
-ReferenceLinear = FloatLinear | Bf16Linear | Int8Linear
+ReferenceLinear = FloatLinear | Bf16Linear | IntegerLinear
+
+
+def _integers(q_EGK: NDArray[Any], scales_EG: F32, bias_E: F32 | None) -> IntegerLinear:
+    weight_GKE = np.ascontiguousarray(q_EGK.transpose(1, 2, 0)).astype(np.float32)
+    return IntegerLinear(weight_GKE, np.ascontiguousarray(scales_EG.T), bias_E)
 
 
 class ReferenceOps:
@@ -61,10 +66,11 @@ class ReferenceOps:
         if weights_format == "int8":
             quantised = [int8.quantise(scalar.float32_of(part)) for part in parts]
             q_EGK = np.concatenate([q for q, _ in quantised])
-            scales_EG = np.concatenate([scales for _, scales in quantised])
-            weight_GKE = np.ascontiguousarray(q_EGK.transpose(1, 2, 0)).astype(np.float32)
-            return Int8Linear(weight_GKE, np.ascontiguousarray(scales_EG.T), bias_E)
+            return _integers(q_EGK, np.concatenate([scales for _, scales in quantised]), bias_E)
         weight_EK = np.concatenate([scalar.float32_of(part) for part in parts])
+        if weights_format == "int4":
+            codes = int4.quantise(weight_EK)
+            return _integers(codes.numbers(), codes.scales_NB, bias_E)
         if weights_format == "bf16":
             return Bf16Linear(np.ascontiguousarray(scalar.rounded(weight_EK).T), bias_E)
         return FloatLinear(weight_EK, bias_E)
@@ -86,7 +92,7 @@ class ReferenceOps:
         return total, scalar.rms_norm(total, weight, eps)
 
     def linear(self, x_TK: F32, weight: ReferenceLinear) -> F32:
-        if isinstance(weight, Int8Linear):
+        if isinstance(weight, IntegerLinear):
             return int8.linear(x_TK, weight.weight_GKE, weight.scales_GE, weight.bias_E)
         if isinstance(weight, Bf16Linear):
             return scalar.bf16_linear(scalar.rounded(x_TK), weight.weight_KE, weight.bias_E)

@@ -43,10 +43,10 @@ class TorchOps:
         self, name: str, parts: Sequence[Stored], bias: Stored | None, weights_format: WeightsFormat
     ) -> Any:
         """A `TorchLinear`, the weight that `linear` takes."""
-        if weights_format == "int8":
+        if weights_format not in ("fp32", "bf16"):
             raise ConfigError(
-                f"int8 weights for {name!r} in the torch op set",
-                "allowed are 'fp32' and 'bf16'; int8 is for inference with 'native'",
+                f"{weights_format} weights for {name!r} in the torch op set",
+                "allowed are 'fp32' and 'bf16'; whole numbers are for inference with 'native'",
             )
         matrix = torch.cat([self.prepare_vector(part) for part in parts])
         bias_E = None if bias is None else self.prepare_vector(bias)
