@@ -8,8 +8,8 @@ from package_source import REPOSITORY, functions, modules
 FILE_LINES = 500
 FUNCTION_LINES = 60
 LONG_FUNCTION_LINES = 100
-PACKAGE_LINES = 29_000
-CPP_LINES = 4_300
+PACKAGE_LINES = 29_200
+CPP_LINES = 4_800
 REASON = "# long:"
 """A function over 60 lines says why on the line before it, or on its first line: `# long: …`."""
 
