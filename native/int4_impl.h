@@ -118,29 +118,22 @@ struct Int4 {
     vf total[R];
     for (int r = 0; r < R; ++r) total[r] = vset(0.0f);
     for (int g = 0; g < groups; ++g, chunk += kCodes, m += 16, s += 8, x += kSmallGroup) {
-      alignas(64) int8_t codes[2 * kCodes];
-      for (int v = 0; v < 4; ++v) {
-        halves(chunk + 64 * v, codes + 128 * v);
-        if (ahead != nullptr) __builtin_prefetch(ahead + g * kCodes + 64 * v);
+      for (int v = 0; ahead != nullptr && v < 4; ++v) {
+        __builtin_prefetch(ahead + g * kCodes + 64 * v);
       }
       // The last group's columns may end before its codes do.
       const int quads = (least(kSmallGroup, n - g * kSmallGroup) + 3) / 4;
       vf dots[R];
-      Q8Dot::dot<R, false>(codes, quads, x, ldx, nullptr, dots);
-      alignas(64) float factors[16], offsets[16];
-      for (int i = 0; i < 8; ++i) {
-        factors[i] = static_cast<float>(s[i] & 15);
-        factors[8 + i] = static_cast<float>(s[i] >> 4);
-      }
-      for (int i = 0; i < 16; ++i) offsets[i] = static_cast<float>(m[i]);
-      const vf factor = vload(factors), offset = vload(offsets);
+      four_bit_dots<R>(chunk, quads, x, ldx, dots);
+      const vf factor = vload_halves(s), offset = vload_bytes(m);
       for (int r = 0; r < R; ++r) {  // whole numbers below 2^24: exact
         const vf off = vmul(offset, vset(sums[static_cast<size_t>(r) * all + g]));
         total[r] = vadd(total[r], vsub(vmul(dots[r], factor), off));
       }
     }
     alignas(64) uint32_t bits[16];
-    for (int i = 0; i < 16; ++i) bits[i] = static_cast<uint32_t>(s[2 * i] | s[2 * i + 1] << 8) << 16;
+    for (int i = 0; i < 16; ++i)
+      bits[i] = static_cast<uint32_t>(s[2 * i] | s[2 * i + 1] << 8) << 16;
     float scales[16];
     std::memcpy(scales, bits, sizeof scales);
     const vf w_scale = vload(scales);
@@ -156,7 +149,8 @@ struct Int4 {
 inline void pack_int4(const float* w, int columns, uint8_t* panel) {
   for (int k = 0; k < columns; k += kGroup) {
     const int n = least(kGroup, columns - k), groups = (n + kSmallGroup - 1) / kSmallGroup;
-    uint8_t *m = panel + groups * Int4::kCodes, *s = m + groups * kPanelRows, *scales = s + groups * 8;
+    uint8_t *m = panel + groups * Int4::kCodes, *s = m + groups * kPanelRows,
+            *scales = s + groups * 8;
     std::memset(panel, 0, ponder::int4_block_bytes(n));
     for (int place = 0; place < kPanelRows; ++place) {
       const int row = Q8Dot::kOrder[place];

@@ -272,8 +272,17 @@ struct OnTiles {
   }
 };
 
+}  // namespace PONDER_ARCH
+
+#include "integers_amx.h"
+
+namespace PONDER_ARCH {
+
 inline void product_amx(Format format, const Product& p, int p0, int p1, int r0, int r1) {
   if (format == Format::kBf16) return product_bf16(p, p0, p1, r0, r1);
+  const bool many = r1 - r0 >= kFewestRows && p.columns % kTileColumns == 0;
+  if (many && format == Format::kInt8) return integer_product<false>(p, p0, p1, r0, r1);
+  if (many && format == Format::kInt4) return integer_product<true>(p, p0, p1, r0, r1);
   product(format, p, p0, p1, r0, r1);
 }
 

@@ -101,12 +101,6 @@ inline __m256 sums8(const vf* x) {
 }
 inline vf vsums(const vf* x) { return {sums8(x), sums8(x + 8)}; }
 
-// 64 bytes to their low halves and then their high halves.
-inline void halves(const uint8_t* p, int8_t* to) {
-  for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(p[i] & 15);
-  for (int i = 0; i < 64; ++i) to[64 + i] = static_cast<int8_t>(p[i] >> 4);
-}
-
 // int8: activations as int16, weights widened to int16, products of pairs by vpmaddwd.
 struct Q8Dot {
   using Act = int16_t;
@@ -174,3 +168,5 @@ struct Q8Dot {
 };
 
 }  // namespace PONDER_ARCH
+
+#include "four_bits.h"

@@ -77,13 +77,6 @@ inline vf vsums(const vf* x) {
   return {_mm512_add_ps(_mm512_shuffle_ps(d[0], d[1], 0x88), _mm512_shuffle_ps(d[0], d[1], 0xdd))};
 }
 
-// 64 bytes to their low halves and then their high halves.
-inline void halves(const uint8_t* p, int8_t* to) {
-  const __m512i both = _mm512_loadu_si512(p), mask = _mm512_set1_epi8(15);
-  _mm512_storeu_si512(to, _mm512_and_si512(both, mask));
-  _mm512_storeu_si512(to + 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
-}
-
 // int8: unsigned activations (value + 128) times signed weights; 128 times the sum of the weights is
 // taken off again. All of it is exact in int32.
 struct Q8Dot {
@@ -112,5 +105,43 @@ struct Q8Dot {
     }
   }
 };
+
+inline vf vload_bytes(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+}
+// The low halves of eight bytes, then their high halves.
+inline vf vload_halves(const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  const __m128i both = _mm_unpacklo_epi64(bytes, _mm_srli_epi16(bytes, 4));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(both, _mm_set1_epi8(15))))};
+}
+
+// See four_bits.h. For one row signed activations meet unsigned codes; for more it costs less to take
+// off what was added to the activations.
+template <int R>
+inline void four_bit_dots(const uint8_t* codes, int quads, const Q8Dot::Act* x, size_t ldx,
+                          vf* dots) {
+  const __m512i mask = _mm512_set1_epi8(15),
+                bias = _mm512_set1_epi8(static_cast<char>(Q8Dot::kActBias));
+  __m512i acc[R], offset = _mm512_setzero_si512();
+  for (int r = 0; r < R; ++r) acc[r] = _mm512_setzero_si512();
+  for (int q = 0; q < quads; q += 2, codes += 64, x += 8) {
+    const __m512i both = _mm512_loadu_si512(codes);
+    const __m512i c[2] = {_mm512_and_si512(both, mask),
+                          _mm512_and_si512(_mm512_srli_epi16(both, 4), mask)};
+    for (int half = 0; half < 2 && q + half < quads; ++half) {
+      if constexpr (R > 1) offset = _mm512_dpbusd_epi32(offset, bias, c[half]);
+      for (int r = 0; r < R; ++r) {
+        int32_t four;
+        __builtin_memcpy(&four, x + r * ldx + 4 * half, 4);
+        const __m512i given = _mm512_set1_epi32(four);
+        acc[r] = R > 1 ? _mm512_dpbusd_epi32(acc[r], given, c[half])
+                       : _mm512_dpbusd_epi32(acc[r], c[half], _mm512_xor_si512(given, bias));
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) dots[r] = {_mm512_cvtepi32_ps(_mm512_sub_epi32(acc[r], offset))};
+}
 
 }  // namespace PONDER_ARCH

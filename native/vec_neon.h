@@ -103,12 +103,6 @@ inline vf vsums(const vf* x) {
   });
 }
 
-// 64 bytes to their low halves and then their high halves.
-inline void halves(const uint8_t* p, int8_t* to) {
-  for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(p[i] & 15);
-  for (int i = 0; i < 64; ++i) to[64 + i] = static_cast<int8_t>(p[i] >> 4);
-}
-
 // int8: sdot where the processor has it, else products in int16 (127 * 127 * 2 fits) added in pairs.
 struct Q8Dot {
   using Act = int8_t;
@@ -150,3 +144,5 @@ struct Q8Dot {
 };
 
 }  // namespace PONDER_ARCH
+
+#include "four_bits.h"

@@ -83,12 +83,6 @@ inline float vmax_lane(const vf& x) {
 }
 inline vf vsums(const vf* x) { return lanes([&](int i) { return vsum(x[i]); }); }
 
-// 64 bytes to their low halves and then their high halves.
-inline void halves(const uint8_t* p, int8_t* to) {
-  for (int i = 0; i < 64; ++i) to[i] = static_cast<int8_t>(p[i] & 15);
-  for (int i = 0; i < 64; ++i) to[64 + i] = static_cast<int8_t>(p[i] >> 4);
-}
-
 struct Q8Dot {
   using Act = int8_t;
   static constexpr int kRows = 2;
@@ -109,3 +103,5 @@ struct Q8Dot {
 };
 
 }  // namespace PONDER_ARCH
+
+#include "four_bits.h"
