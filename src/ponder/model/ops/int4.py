@@ -22,7 +22,7 @@ keeps the first of the smallest errors. Every operation is one of fp32; sums are
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ from ponder.model.ops.scalar import F32, lane_sum, rounded
 
 SMALL_GROUP = 32
 _ONE = np.float32(1)
-_STARTS = (-_ONE / np.float32(3), np.float32(0), _ONE / np.float32(3))
+_THIRD = np.float32(1 / 3)
+_STARTS = (-_THIRD, np.float32(0), _THIRD)
 _STEPS = (-3, -2, -1, 0, 1)
 
 
@@ -72,7 +73,8 @@ def quantise(x_NK: F32) -> Codes:
 def _search(w: F32, low: F32, high: F32, d: F32, scale: F32) -> tuple[F32, F32, F32]:
     u, middle = w / scale[..., None], (low / scale + high / scale) * np.float32(0.5)
     first = np.rint(d / scale)
-    least = best = None
+    least: F32 | None = None
+    best: tuple[F32, F32, F32] | None = None
     for step in _STEPS:
         s = np.clip(first + np.float32(step), _ONE, np.float32(15))
         for start in _STARTS:
@@ -89,11 +91,12 @@ def _search(w: F32, low: F32, high: F32, d: F32, scale: F32) -> tuple[F32, F32, 
                 continue
             better = error < least
             least = np.where(better, error, least)
-            kept = (np.where(better, new, old) for new, old in zip((s, m), best[:2], strict=True))
-            best = (*kept, np.where(better[..., None], c, best[2]))
+            s_best, m_best, c_best = best
+            c_best = np.where(better[..., None], c, c_best)
+            best = np.where(better, s, s_best), np.where(better, m, m_best), c_best
     assert best is not None
     return best
 
 
-def _held(x: F32, high: int) -> F32:
+def _held(x: NDArray[Any], high: int) -> F32:
     return np.clip(np.rint(x), np.float32(0), np.float32(high))
