@@ -94,7 +94,7 @@ def _search(w: F32, low: F32, high: F32, d: F32, scale: F32) -> tuple[F32, F32, 
             s_best, m_best, c_best = best
             c_best = np.where(better[..., None], c, c_best)
             best = np.where(better, s, s_best), np.where(better, m, m_best), c_best
-    assert best is not None
+    assert best is not None, "nothing was tried"
     return best
 
 
