@@ -79,7 +79,7 @@ def test_votes_are_shown_and_explained(ponder: Run, toy: Path) -> None:
         (["ask", "--logit-bias", "5", "x"], b"", "usage", "give ID:BIAS"),
         (["ask", "--model", "TOY", "--logit-bias", "999:1", "x"], b"", "prompt", "999"),
         (["ask", "--temprature", "1", "x"], b"", "usage", "Did you mean --temperature?"),
-        (["ask", "--weights", "int4", "x"], b"", "usage", "fp32"),
+        (["ask", "--weights", "int2", "x"], b"", "usage", "fp32"),
         (["ask", "--json", "--jsonl", "x"], b"", "usage", "exclude each other"),
         (["ask", "--logprobs", "1", "x"], b"", "usage", "Give --json or --jsonl too."),
         (["akq"], b"", "usage", "Did you mean 'ask'?"),

@@ -104,7 +104,7 @@ def test_bash_completes_commands_flags_values_and_models(ponder: Run, tmp_path: 
     asks = {
         "ponder do": "doctor",
         "ponder ask --tempe": "--temperature",
-        "ponder ask --weights i": "int8",
+        "ponder ask --weights f": "fp32",
         "ponder bench pre": "prefill",
     }
     lines = [f'ponder() {{ {sys.executable} -m ponder "$@"; }}', script]

@@ -352,7 +352,7 @@ def test_full_disk(tmp_path):
 
 def test_choices_out_of_range(folder):
     with pytest.raises(ConfigError, match="allowed are auto, fp32, bf16, int8, int4"):
-        load_model(folder, weights="int4")
+        load_model(folder, weights="int2")
     with pytest.raises(ConfigError, match="allowed are auto, reference, native"):
         load_model(folder, ops="cuda")
     for threads in (0, -1, 10**6):
