@@ -102,7 +102,9 @@ def test_a_server_samples_and_is_told_of_every_step_s_weights(warm, tmp_path):
         records = [each for each in folder.records() if "ratio_max" in each]
         assert len(records) == 2
         for record in records:  # the server's norms and embedding are bf16, the trainer's fp32
-            assert 0 < record["gap"] < 0.25 and 0.8 < record["ratio_min"] < record["ratio_max"] < 1.25
+            assert (
+                0 < record["gap"] < 0.25 and 0.8 < record["ratio_min"] < record["ratio_max"] < 1.25
+            )
             assert record["reward"] is not None and record["lost"] == 0
         path = tmp_path / "run" / "served"
         assert served.folders == [str(path / "1"), str(path / "0")]
