@@ -58,6 +58,9 @@ class Runner:
         assert model.config == self._model.config, (
             f"{model.config} differs from {self._model.config}"
         )
+        assert model.token_bytes == self._model.token_bytes, (
+            "its keys and values have another format"
+        )
         self._model = model
 
     def run(self, slices: Sequence[Slice]) -> F32 | None:
