@@ -28,11 +28,11 @@ from ponder.model.config import ModelConfig
 from ponder.model.folder import load_model, random_model
 from ponder.model.model import Model
 from ponder.model.ops import available_threads
+from ponder.model.ops.int4 import SMALL_GROUP
+from ponder.model.ops.int8 import GROUP
 from ponder.model.shapes import SHAPES
 from ponder.model.weights import EMBEDDING, tensor_shapes
 
-GROUP, SMALL_GROUP = 128, 32
-"""Columns that share a scale, and in int4 two whole numbers."""
 MEMORY_BYTES = 1 << 28
 """What the measure of bandwidth reads: more than any cache holds."""
 
